@@ -1,0 +1,131 @@
+"""App: what a user writes handlers with. A registry of task types; it runs nothing itself."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar, get_type_hints
+
+from taskward.errors import ConfigError
+from taskward.task import RetryPolicy
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+UNKNOWN_TYPE = "unknown"
+MAX_TYPE_LENGTH = 64
+
+
+class Kind(StrEnum):
+    """Where a handler runs."""
+
+    TRIO = "trio"
+    THREAD = "thread"
+    ASYNCIO = "asyncio"
+    PROCESS = "process"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """A registered function with its policy. None means the server's setting. Seconds are floats."""
+
+    type: str
+    function: Callable[..., Any]
+    kind: Kind
+    wants_context: bool
+    payload_type: Any
+    timeout_seconds: float | None
+    max_attempts: int | None
+    retry: RetryPolicy | None
+
+
+class App:
+    """The handlers of one application.
+
+        app = App()
+
+        @app.task("email.send", timeout_seconds=30, max_attempts=8)
+        async def send(payload: Email, ctx: Context) -> None: ...
+
+    The first parameter gets the payload; where it is annotated with a dataclass, TypedDict or msgspec.Struct
+    the payload is checked against it and converted. A second parameter, if there is one, gets the Context.
+    The function itself stays callable as it is.
+    """
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Handler] = {}
+
+    def task(
+        self,
+        type: str | None = None,
+        *,
+        asyncio: bool = False,
+        process: bool = False,
+        timeout_seconds: float | None = None,
+        max_attempts: int | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> Callable[[Function], Function]:
+        """Register a handler: `async def` runs in Trio, `def` in a thread; `asyncio=True` on trio-asyncio,
+        `process=True` in a process that can be killed. Raises ConfigError where that does not fit.
+        """
+
+        def register(function: Function) -> Function:
+            name = type or function.__name__
+            if name in self.handlers:
+                raise ConfigError(f"two handlers for task type {name!r}")
+            if not 0 < len(name) <= MAX_TYPE_LENGTH or name == UNKNOWN_TYPE or not name.isprintable():
+                raise ConfigError(f"task type {name!r}: 1 to {MAX_TYPE_LENGTH} printable characters, not 'unknown'")
+            wants_context, payload_type = _signature(name, function)
+            self.handlers[name] = Handler(
+                type=name,
+                function=function,
+                kind=_kind(name, function, asyncio=asyncio, process=process),
+                wants_context=wants_context,
+                payload_type=payload_type,
+                timeout_seconds=timeout_seconds,
+                max_attempts=max_attempts,
+                retry=retry,
+            )
+            return function
+
+        return register
+
+    def label(self, type: str) -> str:
+        """The type where a handler has it, else "unknown": safe as a metric label."""
+        return type if type in self.handlers else UNKNOWN_TYPE
+
+
+def _kind(name: str, function: Callable[..., Any], *, asyncio: bool, process: bool) -> Kind:
+    is_async = inspect.iscoroutinefunction(function)
+    if asyncio and process:
+        raise ConfigError(f"task type {name!r}: asyncio and process exclude each other")
+    if asyncio and not is_async:
+        raise ConfigError(f"task type {name!r}: asyncio=True needs an async def")
+    if process and is_async:
+        raise ConfigError(f"task type {name!r}: process=True needs a plain def")
+    if process:
+        return Kind.PROCESS
+    if asyncio:
+        return Kind.ASYNCIO
+    return Kind.TRIO if is_async else Kind.THREAD
+
+
+def _signature(name: str, function: Callable[..., Any]) -> tuple[bool, Any]:
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    if not 1 <= len(parameters) <= 2 or any(
+        p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters
+    ):
+        raise ConfigError(f"task type {name!r}: the handler takes (payload) or (payload, context)")
+    return len(parameters) == 2, get_type_hints(function).get(parameters[0].name, Any)
+
+
+def load(path: str) -> App:
+    """Import "package.module:name". Raises ConfigError, in one line, where there is no App."""
+    module_name, _, attribute = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute or "app")
+    except (ImportError, AttributeError) as exc:
+        raise ConfigError(f"cannot load the app {path!r}: {exc}") from exc
+    if not isinstance(found, App):
+        raise ConfigError(f"{path!r} is {type(found).__name__}, not a taskward.App")
+    return found

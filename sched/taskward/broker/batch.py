@@ -1,0 +1,93 @@
+"""Group commit: what many Trio tasks want at the same moment goes out as one call."""
+
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+import trio
+
+from taskward.errors import BrokerUnavailable, TaskwardError
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 0.5
+
+
+class _Waiting(Generic[Item, Answer]):
+    __slots__ = ("answer", "done", "error", "item")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.done = trio.Event()
+        self.answer: Answer | None = None
+        self.error: TaskwardError | None = None
+
+
+class Batcher(Generic[Item, Answer]):
+    """Collects items while the previous call is under way, and sends them together.
+
+    `flush` gets up to `most` items and answers one value each, in order; it must be safe to repeat, because a
+    call whose reply was lost is repeated for `patience` seconds. A caller that is cancelled disturbs nothing:
+    the call belongs to `run`, and the item that was handed in is still sent.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[list[Item]], Awaitable[list[Answer]]],
+        *,
+        most: int,
+        patience: float,
+        waiting: int = 10_000,
+    ) -> None:
+        self._flush = flush
+        self._most = most
+        self._patience = patience
+        self._queue: list[_Waiting[Item, Answer]] = []
+        self._limit = waiting
+        self._arrived = trio.Event()
+
+    async def __call__(self, item: Item) -> Answer:
+        """Raises what `flush` raised for the batch; BrokerUnavailable at once where too many wait already."""
+        if len(self._queue) >= self._limit:
+            raise BrokerUnavailable("too many requests wait for Redis")
+        waiting: _Waiting[Item, Answer] = _Waiting(item)
+        self._queue.append(waiting)
+        self._arrived.set()
+        await waiting.done.wait()
+        if waiting.error is not None:
+            raise waiting.error
+        return waiting.answer  # type: ignore[return-value] # set together with `done`
+
+    async def run(self) -> None:
+        """Send batches until cancelled."""
+        while True:
+            await self._arrived.wait()
+            batch, self._queue = self._queue[: self._most], self._queue[self._most :]
+            if not self._queue:
+                self._arrived = trio.Event()
+            await self._send(batch)
+
+    async def _send(self, batch: list[_Waiting[Item, Answer]]) -> None:
+        try:
+            answers = await self._flush_patiently([waiting.item for waiting in batch])
+        except TaskwardError as exc:
+            for waiting in batch:
+                waiting.error = exc
+        else:
+            for waiting, answer in zip(batch, answers, strict=True):
+                waiting.answer = answer
+        for waiting in batch:
+            waiting.done.set()
+
+    async def _flush_patiently(self, items: list[Item]) -> list[Answer]:
+        give_up = trio.current_time() + self._patience
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await self._flush(items)
+            except BrokerUnavailable:
+                if trio.current_time() + pause > give_up:
+                    raise
+            await trio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,0 +1,159 @@
+"""Reading tasks back: one, several, or a page of a listing."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from taskward import codec
+from taskward.broker.broker import Broker
+from taskward.errors import InvalidTask
+from taskward.task import State, Task
+
+_PLACES = {
+    State.RUNNING: ("running",),
+    State.CANCELLING: ("running",),
+    State.QUEUED: ("ready",),
+    State.SCHEDULED: ("scheduled",),
+    State.RETRYING: ("retry",),
+    State.DEAD: ("dead",),
+    State.SUCCEEDED: ("done",),
+    State.CANCELLED: ("done",),
+    State.EXPIRED: ("done",),
+}
+_ALL_PLACES = ("running", "ready", "scheduled", "retry", "dead", "done")
+_FAMILIES = frozenset({"ready", "scheduled", "retry", "dead"})
+_WAITING = {"ready": State.QUEUED, "scheduled": State.SCHEDULED, "retry": State.RETRYING, "dead": State.DEAD}
+# A page with a filter that matches little ends early rather than read the whole store.
+MOST_READ_PER_PAGE = 2000
+READ_AT_ONCE = 200
+
+
+class Filter(NamedTuple):
+    """Which tasks a listing shows; None shows all."""
+
+    state: State | None = None
+    type: str | None = None
+    priority: str | None = None
+    tag: str | None = None
+
+    def shows(self, task: Task) -> bool:
+        """Whether the task is one of them."""
+        return (
+            self.state in (None, task.state)
+            and self.type in (None, task.spec.type)
+            and self.priority in (None, task.spec.priority)
+            and (self.tag is None or self.tag in task.spec.tags)
+        )
+
+
+class Page(NamedTuple):
+    """Tasks, and the token that asks for the next ones; None at the end."""
+
+    tasks: list[Task]
+    next_token: str | None
+
+
+class _Cursor(msgspec.Struct, array_like=True, frozen=True):
+    place: int = 0
+    id: str = ""
+    score: str = ""
+
+
+async def get(broker: Broker, ids: Sequence[str]) -> list[Task | None]:
+    """Each task in full, None for an unknown id. Raises DecodeError where the stored bytes are not a task."""
+    reply = await broker.call("get", list(ids))
+    return [_assemble(id, reply[9 * n : 9 * n + 9]) for n, id in enumerate(ids)]
+
+
+async def page(broker: Broker, wanted: Filter, *, size: int, token: str | None) -> Page:
+    """The next `size` tasks at most, in the order of their places, and a token for what follows.
+
+    A page can hold fewer than `size` and still have a next token. Raises InvalidTask for a token that is none.
+    """
+    places = _places(wanted, broker.priorities)
+    cursor = _decode_token(token, most=len(places))
+    found: list[Task] = []
+    read = 0
+    while cursor.place < len(places) and len(found) < size and read < MOST_READ_PER_PAGE:
+        place, p = places[cursor.place]
+        reply = await broker.call("list", [place, p, READ_AT_ONCE, cursor.id, cursor.score])
+        entries = [(reply[at].decode(), reply[at + 1].decode()) for at in range(0, len(reply), 2)]
+        read += len(entries)
+        tasks = await get(broker, [id for id, _ in entries]) if entries else []
+        for (id, score), task in zip(entries, tasks, strict=True):
+            cursor = _Cursor(cursor.place, id, score)
+            if task is not None and wanted.shows(task):
+                found.append(task)
+                if len(found) == size:
+                    return Page(found, _encode_token(cursor))
+        if len(entries) < READ_AT_ONCE:
+            cursor = _Cursor(cursor.place + 1)
+    return Page(found, _encode_token(cursor) if cursor.place < len(places) else None)
+
+
+def _places(wanted: Filter, priorities: Sequence[str]) -> list[tuple[str, int]]:
+    names: Iterable[str] = _ALL_PLACES if wanted.state is None else _PLACES[wanted.state]
+    chosen = [n for n, name in enumerate(priorities, 1) if wanted.priority in (None, name)]
+    return [(name, p) for name in names for p in (chosen if name in _FAMILIES else [0])]
+
+
+def _encode_token(cursor: _Cursor) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode()
+
+
+def _decode_token(token: str | None, *, most: int) -> _Cursor:
+    if not token:
+        return _Cursor()
+    try:
+        cursor = msgspec.json.decode(base64.urlsafe_b64decode(token), type=_Cursor)
+        float(cursor.score or 0)
+    except ValueError:
+        raise InvalidTask("this is not a page token", pointer="/page_token") from None
+    if not 0 <= cursor.place < most:
+        raise InvalidTask("this page token belongs to another listing", pointer="/page_token")
+    return cursor
+
+
+def _assemble(id: str, parts: Sequence[bytes]) -> Task | None:
+    stored, place_bytes, score, record_text, result, history, progress, cause, _priority = parts
+    if not stored:
+        return None
+    place = place_bytes.decode()
+    head = codec.decode_head(stored)
+    record = codec.decode_record(record_text) if record_text else None
+    state = _state(place, record, cancelling=bool(cause))
+    queued_ms = None
+    if place == "ready":
+        queued_ms = int(float(score)) // 1000
+    elif record is not None:
+        queued_ms = record.queued_us // 1000
+    running = place == "running"
+    return Task(
+        id=id,
+        spec=codec.decode_spec(stored),
+        state=state,
+        created_ms=head.created_ms,
+        run_at_ms=int(float(score)) if place in ("scheduled", "retry") else head.due_ms,
+        queued_ms=queued_ms,
+        started_ms=record.started_ms if record else None,
+        finished_ms=record.finished_ms if record and not running else None,
+        lease_expires_ms=int(float(score)) if running else None,
+        attempt=record.attempt if record else 0,
+        reaps=record.reaps if record else 0,
+        token=record.token or None if record else None,
+        worker_id=record.worker or None if record else None,
+        cancel_cause=cause.decode() or (record.cause if record else None),
+        result=codec.decode_value(result) if result else None,
+        attempts=codec.decode_history(history),
+        progress=codec.decode_progress(progress) if progress else None,
+    )
+
+
+def _state(place: str, record: codec.Record | None, *, cancelling: bool) -> State:
+    if place == "running":
+        return State.CANCELLING if cancelling else State.RUNNING
+    if place == "done" and record is not None:
+        return codec.ENDS[record.state]
+    return _WAITING.get(place, State.QUEUED)

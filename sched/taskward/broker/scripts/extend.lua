@@ -1,0 +1,23 @@
+-- extend: renew leases; hear which are lost and which tasks are to be cancelled
+-- FLAGS allow-oom
+-- KEYS record running cancel
+-- ARGV 2 lease ms; then 2 a lease: id, token
+-- RETURNS one entry a lease: '' renewed, '!' lost, else the cause for which it is to be cancelled (renewed as well)
+-- INVARIANT nobody but the token's holder moves a lease's end
+local out, renewed = {}, {}
+local ids = {}
+for at = 3, #ARGV, 2 do ids[#ids + 1] = ARGV[at] end
+if #ids == 0 then return out end
+local lease_end = int(now_ms + tonumber(ARGV[2]))
+local records, causes = call('HMGET', record, unpack(ids)), call('HMGET', cancel, unpack(ids))
+for n, id in ipairs(ids) do
+  local r = records[n] and parse_record(records[n])
+  if r and r.state == 'R' and r.token == ARGV[2 + n * 2] then
+    add(renewed, lease_end, id)
+    out[n] = causes[n] or ''
+  else
+    out[n] = '!'
+  end
+end
+in_chunks('ZADD', running, renewed)
+return out

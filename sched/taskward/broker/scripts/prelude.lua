@@ -1,0 +1,60 @@
+-- Shared by every script. The loader puts one line of locals before it: a name per word of the script's KEYS
+-- header (those after the `;` are tables with a key per priority), and P, the number of priorities.
+-- ARGV[1] is the time in microseconds, or '' for the server's own: the one clock of the whole system.
+local call = redis.call
+
+local function int(number) return string.format('%.0f', number) end
+
+local now_us = tonumber(ARGV[1])
+if not now_us then
+  local time = call('TIME')
+  now_us = time[1] * 1000000 + time[2]
+end
+local now_ms = math.floor(now_us / 1000)
+
+local function add(list, ...)
+  for _, value in ipairs({...}) do list[#list + 1] = value end
+end
+
+-- The end of a family key's name is the priority it belongs to.
+local function priority_of(key) return string.match(key, '[^:]+$') end
+
+-- A record is ten fields between bars (codec.py). nil where the text is not one.
+local function parse_record(text)
+  local state, priority, attempt, token, worker, queued, started, finished, reaps, cause = string.match(
+    text, '^(%u)|([^|]*)|(%d+)|(%d+)|([^|]*)|(%d+)|(%d*)|(%d*)|(%d+)|([^|]*)$')
+  if not state then return nil end
+  return {state = state, priority = priority, attempt = attempt, token = token, worker = worker, queued = queued,
+          started = started, finished = finished, reaps = reaps, cause = cause}
+end
+
+local function format_record(r)
+  return table.concat({r.state, r.priority, r.attempt, r.token, r.worker, r.queued, r.started, r.finished, r.reaps,
+                       r.cause}, '|')
+end
+
+-- The head of a spec is "<created_ms>,<due_ms>,<start_by_ms>;" (codec.py).
+local function start_by(text) return tonumber(string.match(text, '^%d+,%d*,(%d+);')) end
+
+-- Lua hands a few thousand arguments to a command at most.
+local function in_chunks(command, key, list)
+  for first = 1, #list, 1000 do call(command, key, unpack(list, first, math.min(first + 999, #list))) end
+end
+
+-- Idle workers block on `wake`. Its length is bounded: losing a marker costs nothing while another is there.
+local WAKE_LIMIT = 64
+local function push_wake(wake, n)
+  for _ = 1, math.min(n, WAKE_LIMIT - call('LLEN', wake)) do call('RPUSH', wake, '1') end
+end
+
+-- A task's history is bounded too: the oldest attempts go first.
+local HISTORY_BYTES = 16384
+local function append_history(history, id, line)
+  local lines = (call('HGET', history, id) or '') .. line .. '\n'
+  while #lines > HISTORY_BYTES do
+    local cut = string.find(lines, '\n', 1, true)
+    if cut >= #lines then break end
+    lines = string.sub(lines, cut + 1)
+  end
+  call('HSET', history, id, lines)
+end

@@ -1,0 +1,52 @@
+-- reap: take back expired leases
+-- FLAGS allow-oom
+-- KEYS record running done history cancel wake; ready scheduled retry dead
+-- ARGV 2 most leases to take; 3 reaps at which a task is dead; 4 pause ms per earlier reap; 5 retention of finished tasks ms
+-- RETURNS 3 a task: id, priority, new state's letter (Q queued, T retrying, D dead, C cancelled)
+-- INVARIANT the late holder's token is gone from the record, so nothing it writes is taken
+local most_reaps, pause, keep_ms = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local index = {}
+for p = 1, P do index[priority_of(ready[p])] = p end
+
+local function history_line(r)
+  return string.format(
+    '{"n":%s,"worker_id":"%s","queued_ms":%s,"started_ms":%s,"finished_ms":%s,"outcome":"reaped","cancel_cause":"lease_lost"}',
+    r.attempt, r.worker, int(math.floor(tonumber(r.queued) / 1000)), r.started, int(now_ms))
+end
+
+local out = {}
+local ids = call('ZRANGE', running, '-inf', int(now_ms), 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[2]))
+if #ids == 0 then return out end
+local records, causes = call('HMGET', record, unpack(ids)), call('HMGET', cancel, unpack(ids))
+call('ZREM', running, unpack(ids))
+call('HDEL', cancel, unpack(ids))
+local woken = 0
+for n, id in ipairs(ids) do
+  local r = records[n] and parse_record(records[n])
+  if r then
+    local p, reaps = index[r.priority] or P, tonumber(r.reaps) + 1
+    append_history(history, id, history_line(r))
+    r.reaps, r.token, r.finished = int(reaps), '0', int(now_ms)
+    if causes[n] then
+      r.state, r.cause = 'C', causes[n]
+      call('ZADD', done, int(now_ms + keep_ms), id)
+    elseif reaps >= most_reaps then
+      r.state, r.cause = 'D', 'lease_lost'
+      call('ZADD', dead[p], int(now_ms), id)
+    else
+      -- A lost lease uses up no attempt; what has cost its worker twice has to wait, so that it cannot take one a second.
+      r.attempt = int(tonumber(r.attempt) - 1)
+      r.state = reaps > 1 and 'T' or 'Q'
+      if reaps > 1 then
+        call('ZADD', retry[p], int(now_ms + pause * (reaps - 1)), id)
+      else
+        call('ZADD', ready[p], r.queued, id)
+      end
+      woken = woken + 1
+    end
+    call('HSET', record, id, format_record(r))
+    add(out, id, r.priority, r.state)
+  end
+end
+push_wake(wake, woken)
+return out

@@ -1,0 +1,85 @@
+-- submit: insert tasks, unless their id or idempotency key is taken; push; wake idle workers
+-- KEYS spec idempotency idempotency_expiry wake; ready scheduled retry
+-- ARGV 2 most tasks that may wait, 0 for no limit; 3 retention of idempotency keys ms;
+--      then 6 a task: id, priority (1..P), due ('' now, '+ms' from now, or Unix ms), start_by ms or '', idempotency key or '', JSON
+-- RETURNS waiting tasks after the call, then per task: code, id of the task that answers it
+--      codes 1 created, 2 replay (the same was submitted before), 3 conflict (a different one was), 4 the queue is full
+-- INVARIANT an id is in `spec` if and only if it is in exactly one place
+local limit, key_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
+local FIRST, WIDTH = 4, 6
+local CREATED, REPLAY, CONFLICT, FULL = 1, 2, 3, 4
+
+local waiting = 0
+for p = 1, P do waiting = waiting + call('ZCARD', ready[p]) + call('ZCARD', scheduled[p]) + call('ZCARD', retry[p]) end
+
+local function json_of(text) return string.sub(text, string.find(text, ';', 1, true) + 1) end
+
+-- '' or the ms a task has to wait for
+local function due_ms(due)
+  if due == '' then return '' end
+  local ms = string.sub(due, 1, 1) == '+' and now_ms + tonumber(due) or tonumber(due)
+  return ms > now_ms and int(ms) or ''
+end
+
+local specs, keys, expiries, to_ready, to_scheduled = {}, {}, {}, {}, {}
+local new, new_keys, woken = {}, {}, 0
+for p = 1, P do to_ready[p], to_scheduled[p] = {}, {} end
+
+-- -> the id and spec that this id or idempotency key stands for already; the spec is '' where it is forgotten
+local function existing(id, stored, key)
+  if stored or new[id] then return id, stored or new[id] end
+  if key == '' then return nil end
+  local holder = new_keys[key]
+  if not holder and tonumber(call('ZSCORE', idempotency_expiry, key) or 0) > now_ms then
+    holder = call('HGET', idempotency, key)
+  end
+  if holder then return holder, new[holder] or call('HGET', spec, holder) or '' end
+end
+
+local function insert(n, id, at)
+  local p, due, by, key, json = tonumber(ARGV[at + 1]), due_ms(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
+  new[id] = int(now_ms) .. ',' .. due .. ',' .. by .. ';' .. json
+  add(specs, id, new[id])
+  if due == '' then
+    add(to_ready[p], int(now_us + n - 1), id) -- first in, first out, also within one call
+    woken = woken + 1
+  else
+    add(to_scheduled[p], due, id)
+  end
+  if key ~= '' then
+    new_keys[key] = id
+    add(keys, key, id)
+    add(expiries, int(now_ms + key_ms), key)
+  end
+  waiting = waiting + 1
+end
+
+local ids, out = {}, {0}
+for at = FIRST, #ARGV, WIDTH do ids[#ids + 1] = ARGV[at] end
+local stored = #ids > 0 and call('HMGET', spec, unpack(ids)) or {}
+for n, id in ipairs(ids) do
+  local at = FIRST + (n - 1) * WIDTH
+  local holder, text = existing(id, stored[n], ARGV[at + 4])
+  if holder then
+    add(out, (text == '' or json_of(text) == ARGV[at + 5]) and REPLAY or CONFLICT, holder)
+  elseif limit > 0 and waiting >= limit then
+    add(out, FULL, id)
+  else
+    insert(n, id, at)
+    add(out, CREATED, id)
+  end
+end
+
+-- write
+in_chunks('HSET', spec, specs)
+in_chunks('HSET', idempotency, keys)
+in_chunks('ZADD', idempotency_expiry, expiries)
+for p = 1, P do
+  in_chunks('ZADD', ready[p], to_ready[p])
+  in_chunks('ZADD', scheduled[p], to_scheduled[p])
+  -- An idle worker sleeps until the next task is due: it must hear of an earlier one.
+  if #to_scheduled[p] > 0 and new[call('ZRANGE', scheduled[p], 0, 0)[1]] then woken = woken + 1 end
+end
+push_wake(wake, woken)
+out[1] = waiting
+return out

@@ -1,0 +1,133 @@
+"""The command `taskward`: its words, and how its errors look."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from taskward import __version__
+from taskward.cli import tasks
+from taskward.config import Config
+from taskward.errors import ConfigError, TaskwardError
+
+EXAMPLES = """\
+examples:
+  taskward dev                                      server, API and worker on this machine, with the example handlers
+  taskward submit echo '{"hello": "world"}' --wait 5
+  taskward list --state dead
+  taskward dlq redrive --type http.request --dry-run
+  REDIS_URL=redis://db:6379 taskward worker --app shop.tasks:app
+
+Settings come from the environment; `taskward check` lists them. Exit codes: 0 done, 1 it failed, 2 asked wrongly.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. -> the exit code; what Taskward raises on purpose becomes one line, never a traceback."""
+    options = build_parser().parse_args(argv)
+    try:
+        return int(options.run(options))
+    except (TaskwardError, BaseExceptionGroup) as exc:
+        return _report(exc)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `taskward list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command with its options; `run` in the result is the function that carries it out."""
+    parser = argparse.ArgumentParser(
+        prog="taskward",
+        description="A task scheduler: HTTP in, Redis in the middle, Trio workers out, everything visible.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"taskward {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_dev(commands)
+    _add("api", commands, _api, "serve the HTTP API (API_ADDR) and its metrics (METRICS_ADDR)")
+    worker = _add("worker", commands, _worker, "run tasks, and serve the worker's metrics (METRICS_ADDR)")
+    worker.add_argument("--app", metavar="MODULE:NAME", required=True, help="the App with the handlers")
+    tasks.add_commands(commands)
+    _add("check", commands, _check, "print the effective settings and whether Redis can be reached")
+    _add("version", commands, _version, "print the version")
+    return parser
+
+
+Commands = tasks.Commands
+
+
+def _add_dev(commands: Commands) -> None:
+    dev = _add("dev", commands, _dev, "run everything on this machine: a server of its own, API and worker")
+    dev.description = (
+        "Starts an embedded Valkey (unless REDIS_URL is set), the API and a worker, each as its own process. "
+        "If one ends, all are stopped. Ctrl-C stops them in order; twice kills them."
+    )
+    dev.add_argument("--app", metavar="MODULE:NAME", default="examples.app:app", help="the handlers (%(default)s)")
+    dev.add_argument("--data", metavar="DIR", type=Path, default=".taskward", help="the server's data (%(default)s)")
+    dev.add_argument("--api-addr", metavar="ADDR", help="where the API listens (API_ADDR, or :8080)")
+    dev.add_argument("--api-metrics", metavar="ADDR", help="the API's scrape address (METRICS_ADDR, or :2112)")
+    dev.add_argument("--worker-metrics", metavar="ADDR", default=":2113", help="the worker's (%(default)s)")
+
+
+def _add(name: str, commands: Commands, run: tasks.Run, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(run=run)
+    return command
+
+
+# Imported where used: `taskward submit` does not wait for Trio, and `taskward api` not for the worker.
+
+
+def _dev(options: argparse.Namespace) -> int:
+    from taskward.cli import dev
+
+    return dev.run(options, os.environ)
+
+
+def _api(options: argparse.Namespace) -> int:
+    from taskward.cli import api
+
+    api.run(Config.from_env(os.environ))
+    return 0
+
+
+def _worker(options: argparse.Namespace) -> int:
+    from taskward.cli import worker
+
+    if str(Path.cwd()) not in sys.path:  # the installed command does not look for modules here, `python -m` does
+        sys.path.insert(0, str(Path.cwd()))
+    worker.run(Config.from_env(os.environ), options.app)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from taskward.cli import check
+
+    return check.run(Config.from_env(os.environ))
+
+
+def _version(options: argparse.Namespace) -> int:
+    print(f"taskward {__version__}")
+    return 0
+
+
+def _report(exc: BaseException) -> int:
+    errors = list(_leaves(exc))
+    unexpected = [error for error in errors if not isinstance(error, TaskwardError)]
+    if unexpected:
+        raise exc
+    for error in dict.fromkeys(map(str, errors)):
+        print(f"taskward: {error}", file=sys.stderr)
+    return 2 if any(isinstance(error, ConfigError) for error in errors) else 1
+
+
+def _leaves(exc: BaseException) -> Iterator[BaseException]:
+    if not isinstance(exc, BaseExceptionGroup):
+        yield exc
+        return
+    for inner in exc.exceptions:
+        yield from _leaves(inner)

@@ -1,0 +1,182 @@
+"""The worker process, put together: nesting is the order in which it stops."""
+
+import os
+import time
+from functools import partial
+
+import trio
+
+from taskward import __version__
+from taskward.app import App, load
+from taskward.broker.broker import Broker, Terms
+from taskward.broker.connection import open_connection
+from taskward.broker.lifeline import Lifeline
+from taskward.broker.outage import Outage
+from taskward.cli.process import Telemetry, open_telemetry, trusted
+from taskward.cli.signals import stop_on_signal
+from taskward.config import Config, split_addr
+from taskward.errors import BrokerUnavailable
+from taskward.events import Lifecycle
+from taskward.maintenance.periodic import every, janitor, reaper, sampler
+from taskward.policy.priority import Shares
+from taskward.telemetry.scrape import serve_scrapes
+from taskward.worker.executor import Executor
+from taskward.worker.keeper import Keeper
+from taskward.worker.pool import Defaults, Pool
+from taskward.worker.report import Report, new_worker_id
+from taskward.worker.watchdog import Watchdog
+
+METRICS_ADDR = ":2113"
+JANITOR_SECONDS = 1.0
+# A worker that has not reached the store for so long is not ready.
+CONTACT_SECONDS = 15.0
+EXIT_ABANDONED = 70
+
+
+def run(config: Config, app_path: str) -> int:
+    """Serve until a signal. -> the exit code. Raises ConfigError, BrokerRefused."""
+    app = load(app_path)
+    return trio.run(partial(_run, config, app))
+
+
+async def _run(config: Config, app: App) -> int:
+    worker_id = new_worker_id()
+    metrics_addr = config.metrics_addr or METRICS_ADDR
+    async with (
+        open_telemetry(config, role="worker", instance_id=worker_id, types=sorted(app.handlers)) as telemetry,
+        open_connection(config.redis_url, name=f"taskward-worker {worker_id}") as connection,
+    ):
+        broker = Broker(
+            connection,
+            queue=config.queue,
+            priorities=config.priority_names,
+            terms=Terms.of(config),
+            observe=telemetry.observe,
+        )
+        await trusted(broker, telemetry.observe)
+        worker = _Worker(config, app, broker, telemetry, worker_id=worker_id, metrics_addr=metrics_addr)
+        return await worker.serve()
+
+
+class _Worker:
+    """The parts of one worker, and the nurseries that own them."""
+
+    def __init__(
+        self, config: Config, app: App, broker: Broker, telemetry: Telemetry, *, worker_id: str, metrics_addr: str
+    ) -> None:
+        lease_seconds = config.lease_ms / 1000
+        self._config = config
+        self._broker = broker
+        self._telemetry = telemetry
+        self._observe = telemetry.observe
+        self._worker_id = worker_id
+        self._metrics_addr = metrics_addr
+        self._pool = Pool(
+            app=app,
+            broker=broker,
+            worker_id=worker_id,
+            concurrency=config.worker_concurrency,
+            shares=Shares([weight for _, weight in config.priorities], strict=config.priority_mode == "strict"),
+            defaults=Defaults.of(config),
+            executor=Executor(
+                threads=trio.CapacityLimiter(config.worker_concurrency),
+                processes=trio.CapacityLimiter(os.cpu_count() or 1),
+                max_result_bytes=config.max_payload_bytes,
+            ),
+            observe=self._observe,
+            span=telemetry.span,
+        )
+        self._keeper = Keeper(
+            broker=broker,
+            held=self._pool.held,
+            lease_seconds=lease_seconds,
+            cancel_grace=config.cancel_grace_ms / 1000,
+            observe=self._observe,
+        )
+        self._watchdog = Watchdog(
+            lifeline=Lifeline(config.redis_url, queue=config.queue, lease_ms=config.lease_ms),
+            held=self._pool.held,
+            lease_seconds=lease_seconds,
+            limit=config.loop_stall_limit_ms / 1000,
+            observe=self._observe,
+        )
+        self._report = Report(
+            worker_id=worker_id,
+            pool=self._pool,
+            keeper=self._keeper,
+            watchdog=self._watchdog,
+            metrics_addr=metrics_addr,
+            types=sorted(app.handlers),
+            work=telemetry.metrics.work_totals,
+            now_ms=lambda: time.time_ns() // 1_000_000,
+        )
+
+    async def serve(self) -> int:
+        """Run until a signal; then drain, and leave. -> the exit code."""
+        stop = trio.Event()
+        drained = False
+        async with trio.open_nursery() as background:
+            host, port = split_addr("METRICS_ADDR", self._metrics_addr)
+            await background.start(stop_on_signal, stop, self._abandon)
+            await background.start(
+                partial(serve_scrapes, self._telemetry.metrics, host=host, port=port, ready=self._readiness)
+            )
+            self._start_ticks(background)
+            with self._watchdog.watching():
+                background.start_soon(self._watchdog.beat)
+                async with trio.open_nursery() as keeping:  # leases are renewed until the last scope is gone
+                    keeping.start_soon(self._keeper.run)
+                    async with trio.open_nursery() as working:
+                        working.start_soon(self._pool.run)
+                        self._observe(Lifecycle("worker started", {"worker_id": self._worker_id}))
+                        await stop.wait()
+                        self._observe(Lifecycle("worker draining", {"busy": self._pool.busy}))
+                        drained = await self._pool.drain(
+                            grace=self._config.shutdown_grace_ms / 1000,
+                            cancel_grace=self._config.cancel_grace_ms / 1000,
+                        )
+                        if not drained:
+                            self._abandon()
+                    keeping.cancel_scope.cancel()
+            await self._say_goodbye()
+            background.cancel_scope.cancel()
+        self._observe(Lifecycle("worker stopped"))
+        return 0
+
+    def _start_ticks(self, background: trio.Nursery) -> None:
+        sample_seconds = self._config.metrics_sample_ms / 1000
+        ticks = [
+            (self._config.reaper_interval_ms / 1000, "reaper", reaper(self._broker, self._observe)),
+            (JANITOR_SECONDS, "janitor", janitor(self._broker)),
+            (sample_seconds, "sampler", sampler(self._broker, self._observe)),
+            (sample_seconds, "report", self._publish),
+        ]
+        for seconds, name, tick in ticks:
+            background.start_soon(partial(every, seconds, name, tick, observe=self._observe))
+
+    async def _publish(self) -> None:
+        await self._broker.report(self._worker_id, self._report.render())
+
+    async def _say_goodbye(self) -> None:
+        with trio.move_on_after(1.0):
+            try:
+                await self._broker.report(self._worker_id, b"")
+            except BrokerUnavailable:
+                return  # the janitor of another worker removes it
+
+    def _readiness(self) -> tuple[bool, dict[str, object]]:
+        silent = trio.current_time() - self._pool.last_contact
+        reasons: dict[str, object] = {
+            "seconds_since_contact": round(silent, 1) if silent < 1e9 else None,
+            "loop_blocked": self._watchdog.loop_blocked,
+            "draining": self._pool.draining,
+            "stuck_handlers": self._keeper.stuck,
+        }
+        ready = silent < CONTACT_SECONDS and not self._watchdog.loop_blocked and not self._pool.draining
+        return ready, reasons
+
+    def _abandon(self) -> None:
+        """A handler that does not stop cannot be waited for: leave; its lease expires and another worker runs it."""
+        running = [r.lease.id for r in self._pool.held.values()]
+        self._observe(Lifecycle("worker gives up on its handlers", {"tasks": running[:20], "count": len(running)}))
+        os._exit(EXIT_ABANDONED)

@@ -1,0 +1,121 @@
+"""The bytes in Redis <-> the values of task.py. Text on purpose: an operator reads them with redis-cli.
+
+spec     "<created_ms>,<due_ms or ''>,<start_by_ms or ''>;<JSON of Spec>": the scripts read the head, never the JSON
+record   "<state>|<priority>|<attempt>|<token>|<worker>|<queued_us>|<started_ms>|<finished_ms>|<reaps>|<cause>"
+         written at the first claim; state letter: R running, Q queued, T retrying, S succeeded, D dead,
+         C cancelled, E expired. Where the task *is* decides its state; the letter tells the four ends apart.
+history  ended attempts, oldest first, one JSON object a line
+"""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from taskward.errors import DecodeError
+from taskward.task import Attempt, Progress, Spec, State
+
+ENDS = {"S": State.SUCCEEDED, "D": State.DEAD, "C": State.CANCELLED, "E": State.EXPIRED}
+
+_encoder = msgspec.json.Encoder()
+_spec = msgspec.json.Decoder(Spec)
+_attempt = msgspec.json.Decoder(Attempt)
+_progress = msgspec.json.Decoder(Progress)
+_any = msgspec.json.Decoder()
+
+
+class SpecHead(NamedTuple):
+    """What the scripts add to a Spec when they store it. Unix ms."""
+
+    created_ms: int
+    due_ms: int | None
+
+
+class Record(NamedTuple):
+    """The little that changes while a task lives."""
+
+    state: str
+    priority: str
+    attempt: int
+    token: int
+    worker: str
+    queued_us: int
+    started_ms: int | None
+    finished_ms: int | None
+    reaps: int
+    cause: str | None
+
+
+def encode_spec(spec: Spec) -> bytes:
+    """The JSON half of a stored spec; equal submissions give equal bytes."""
+    return _encoder.encode(spec)
+
+
+def decode_spec(stored: bytes) -> Spec:
+    """Raises DecodeError where the bytes are not a stored spec."""
+    try:
+        return _spec.decode(stored[stored.index(b";") + 1 :])
+    except (ValueError, RecursionError) as exc:
+        raise DecodeError(f"spec: {exc}") from exc
+
+
+def decode_head(stored: bytes) -> SpecHead:
+    """Raises DecodeError where the bytes are not a stored spec."""
+    try:
+        created, due, _start_by = stored[: stored.index(b";")].split(b",")
+        return SpecHead(int(created), int(due) if due else None)
+    except ValueError as exc:
+        raise DecodeError(f"spec head: {exc}") from exc
+
+
+def decode_record(stored: bytes) -> Record:
+    """Raises DecodeError where the bytes are not a record."""
+    try:
+        state, priority, attempt, token, worker, queued, started, finished, reaps, cause = stored.decode().split("|")
+        return Record(
+            state,
+            priority,
+            int(attempt),
+            int(token),
+            worker,
+            int(queued),
+            int(started) if started else None,
+            int(finished) if finished else None,
+            int(reaps),
+            cause or None,
+        )
+    except ValueError as exc:
+        raise DecodeError(f"record: {exc}") from exc
+
+
+def encode_attempt(attempt: Attempt) -> bytes:
+    """One line of a history."""
+    return _encoder.encode(attempt)
+
+
+def decode_history(stored: bytes) -> tuple[Attempt, ...]:
+    """Raises DecodeError where a line is not an attempt."""
+    try:
+        return tuple(_attempt.decode(line) for line in stored.split(b"\n") if line)
+    except ValueError as exc:
+        raise DecodeError(f"history: {exc}") from exc
+
+
+def encode_value(value: Any) -> bytes:
+    """A result as JSON. Raises TypeError or ValueError where the value has no JSON form."""
+    return _encoder.encode(value)
+
+
+def decode_value(stored: bytes) -> Any:
+    """Raises DecodeError where the bytes are not JSON."""
+    try:
+        return _any.decode(stored)
+    except ValueError as exc:
+        raise DecodeError(f"value: {exc}") from exc
+
+
+def decode_progress(stored: bytes) -> Progress:
+    """Raises DecodeError where the bytes are not a progress report."""
+    try:
+        return _progress.decode(stored)
+    except ValueError as exc:
+        raise DecodeError(f"progress: {exc}") from exc

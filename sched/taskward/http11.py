@@ -1,0 +1,300 @@
+"""HTTP/1.1 on a Trio stream: requests come out whole, responses go in, and no client can be slow or large for ever."""
+
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+import trio
+
+from taskward.errors import TaskwardError
+
+RECEIVE_BYTES = 16_384
+LINGER_SECONDS = 1.0
+IDLE, HEAD, BODY = "wait", "head", "body"
+GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Seconds for a whole phase, bytes, and counts. `connections` is for one server."""
+
+    idle_seconds: float = 75.0
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
+    write_seconds: float = 30.0
+    head_bytes: int = 16_384
+    headers: int = 64
+    body_bytes: int = 65_536
+    connections: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. Header names are lower case; what came twice is joined with ", "."""
+
+    method: str
+    target: bytes
+    headers: dict[bytes, bytes]
+    body: bytes
+    keep_alive: bool
+
+    @property
+    def path(self) -> bytes:
+        """The target without its query; "*" and authority forms stay as they are."""
+        if self.target.startswith(b"/"):
+            return self.target.partition(b"?")[0]
+        try:
+            return httptools.parse_url(self.target).path or b"/"
+        except httptools.HttpParserInvalidURLError:
+            return self.target
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole response. Content-Length, Connection and Date are added; `close` ends the connection after it."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+    close: bool = False
+
+
+Answer = Callable[[Request], Awaitable[Response]]
+Refusal = Callable[[int, str], Response]
+
+
+class Refused(TaskwardError):
+    """What came is not a request we take: answer with `status`, then close."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class Connection:
+    """One client. `receive` and `send` alternate; pipelined requests wait their turn in order."""
+
+    def __init__(self, stream: trio.abc.HalfCloseableStream, limits: Limits) -> None:
+        self._stream = stream
+        self._limits = limits
+        self._inbox = _Inbox(limits)
+        self._seconds = {IDLE: limits.idle_seconds, HEAD: limits.head_seconds, BODY: limits.body_seconds}
+
+    async def receive(self) -> Request | None:
+        """The next request; None where the client left, or stayed idle. Raises Refused at the end."""
+        inbox = self._inbox
+        if not inbox.requests and inbox.refusal is None and not await self._fill():
+            return None
+        if inbox.requests:
+            return inbox.requests.popleft()
+        assert inbox.refusal is not None
+        raise inbox.refusal
+
+    async def send(self, request: Request | None, response: Response) -> bool:
+        """False: this was the last one. Raises trio.BrokenResourceError where the client left or reads too slowly."""
+        head_only = request is not None and request.method == "HEAD"
+        last = response.close or request is None or not request.keep_alive
+        with trio.move_on_after(self._limits.write_seconds) as scope:
+            await self._stream.send_all(_encode(response, head_only=head_only, last=last))
+        if scope.cancelled_caught:
+            raise trio.BrokenResourceError("the client reads too slowly")
+        return not last
+
+    async def linger(self) -> None:
+        """Let the client read the last response: closing while it still sends would reset the connection."""
+        with trio.move_on_after(LINGER_SECONDS):
+            await self._stream.send_eof()
+            while await self._stream.receive_some(RECEIVE_BYTES):
+                pass
+
+    async def _fill(self) -> bool:
+        """Read until there is a request or a refusal. False: the client is gone, or idle for too long."""
+        inbox, phase = self._inbox, self._inbox.phase
+        with trio.move_on_after(self._seconds[phase]) as scope:
+            while not inbox.requests and inbox.refusal is None:
+                data = await self._stream.receive_some(RECEIVE_BYTES)
+                if not data:
+                    return False
+                inbox.feed(data)
+                if inbox.phase != phase:
+                    phase = inbox.phase
+                    scope.deadline = trio.current_time() + self._seconds[phase]
+                if inbox.take_continue():
+                    await self._stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if scope.cancelled_caught:
+            if inbox.phase == IDLE:
+                return False
+            inbox.refusal = Refused(408, f"the {inbox.phase} took too long")
+        return True
+
+
+async def serve_connection(
+    stream: trio.abc.HalfCloseableStream, answer: Answer, *, limits: Limits, refuse: Refusal | None = None
+) -> None:
+    """Answer requests until either side has enough. `answer` must not raise; the caller closes the stream."""
+    connection = Connection(stream, limits)
+    try:
+        open_still = True
+        while open_still and (request := await connection.receive()) is not None:
+            open_still = await connection.send(request, await answer(request))
+    except Refused as refused:
+        await _turn_away(connection, (refuse or plain_refusal)(refused.status, str(refused)))
+    except GONE:
+        return
+
+
+async def serve(
+    answer: Answer,
+    listeners: Sequence[trio.SocketListener],
+    *,
+    limits: Limits,
+    refuse: Refusal | None = None,
+    task_status: trio.TaskStatus[Sequence[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve for ever on open listeners. A client beyond `limits.connections` is closed unheard."""
+    open_now = 0
+
+    async def handle(stream: trio.SocketStream) -> None:
+        nonlocal open_now
+        if open_now >= limits.connections:
+            return
+        open_now += 1
+        try:
+            await serve_connection(stream, answer, limits=limits, refuse=refuse)
+        finally:
+            open_now -= 1
+
+    await trio.serve_listeners(handle, list(listeners), task_status=task_status)
+
+
+def plain_refusal(status: int, detail: str) -> Response:
+    """A refusal as one line of text."""
+    return Response(status, f"{status} {detail}\n".encode())
+
+
+async def _turn_away(connection: Connection, response: Response) -> None:
+    with suppress(*GONE):
+        await connection.send(None, response)
+        await connection.linger()
+
+
+@dataclass(slots=True)
+class _Inbox:
+    """What llhttp has made of the bytes so far: whole requests, then at most one refusal."""
+
+    limits: Limits
+    requests: deque[Request] = field(default_factory=deque)
+    refusal: Refused | None = None
+    phase: str = IDLE
+    _parser: Any = None
+    _expects_continue: bool = False
+    _raw: int = 0
+    _size: int = 0
+    _fields: int = 0
+    _target: bytes = b""
+    _headers: dict[bytes, bytes] = field(default_factory=dict)
+    _body: bytearray = field(default_factory=bytearray)
+    _keep_alive: bool = True
+
+    def __post_init__(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+
+    def feed(self, data: bytes | bytearray) -> None:
+        in_head = self.phase == HEAD
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.refusal = Refused(400, "nothing may follow an upgrade")
+        except httptools.HttpParserCallbackError:
+            self.refusal = self.refusal or Refused(400, "malformed request")
+        except httptools.HttpParserError as exc:
+            self.refusal = Refused(400, f"malformed request: {exc}")
+        else:
+            # One endless header calls nothing back, so what stays in the head is counted here.
+            self._raw = self._raw + len(data) if in_head and self.phase == HEAD else 0
+            if self._raw > self.limits.head_bytes:
+                self.refusal = Refused(431, "the head is too long")
+
+    def take_continue(self) -> bool:
+        wanted, self._expects_continue = self._expects_continue, False
+        return wanted and self.phase == BODY and not self._body
+
+    def on_message_begin(self) -> None:
+        self.phase = HEAD
+        self._size = self._fields = 0
+        self._target, self._headers, self._body = b"", {}, bytearray()
+
+    def on_url(self, part: bytes) -> None:
+        self._target += part
+        self._require(len(self._target) <= self.limits.head_bytes, 431, "the request target is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        self._size += len(name) + len(value)
+        self._require(self._fields <= self.limits.headers, 431, "too many headers")
+        self._require(self._size <= self.limits.head_bytes, 431, "the headers are too long")
+        if self.phase == HEAD:  # else a trailer, which nobody asked for
+            name = name.lower()
+            before = self._headers.get(name)
+            self._headers[name] = value if before is None else before + b", " + value
+
+    def on_headers_complete(self) -> None:
+        headers, version = self._headers, self._parser.get_http_version()
+        self._require(version in ("1.1", "1.0"), 505, f"HTTP/{version} is not spoken here")
+        one_host = b"host" in headers and b"," not in headers[b"host"]
+        self._require(one_host or version == "1.0", 400, "one Host header is needed")
+        has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+        upgrade = self._parser.should_upgrade()
+        self._require(not (upgrade and has_body), 501, "upgrades are not spoken here")
+        length = int(headers.get(b"content-length", b"0") or b"0")
+        self._require(length <= self.limits.body_bytes, 413, "the body is too long")
+        self._expects_continue = headers.get(b"expect", b"").lower() == b"100-continue"
+        self._keep_alive = version == "1.1" and self._parser.should_keep_alive() and not upgrade
+        self.phase = BODY
+
+    def on_body(self, part: bytes) -> None:
+        self._body += part
+        self._require(len(self._body) <= self.limits.body_bytes, 413, "the body is too long")
+
+    def on_message_complete(self) -> None:
+        method = self._parser.get_method().decode()
+        self.requests.append(Request(method, self._target, self._headers, bytes(self._body), self._keep_alive))
+        self.phase = IDLE
+
+    def _require(self, fine: bool, status: int, detail: str) -> None:
+        if not fine:
+            self.refusal = Refused(status, detail)
+            raise self.refusal
+
+
+def _encode(response: Response, *, head_only: bool, last: bool) -> bytes:
+    lines = [f"HTTP/1.1 {_status_line(response.status)}", f"Date: {_date(int(time.time()))}"]
+    if response.status not in (204, 304):
+        lines.append(f"Content-Length: {len(response.body)}")
+    if response.body:
+        lines.append(f"Content-Type: {response.content_type}")
+    lines += [f"{name}: {value}" for name, value in response.headers]
+    if last:
+        lines.append("Connection: close")
+    if any("\r" in line or "\n" in line for line in lines):
+        raise ValueError("a response header holds a line break")
+    head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    return head if head_only else head + response.body
+
+
+@lru_cache
+def _status_line(status: int) -> str:
+    return f"{status} {HTTPStatus(status).phrase}"
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)

@@ -1,0 +1,272 @@
+"""Submission bodies -> Submission: the parse and check that every way in shares. Pure: the clock is handed in."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import msgspec
+import uuid_utils
+from msgspec import Meta
+
+from taskward.config import Config
+from taskward.errors import InvalidTask, TaskTooLarge, TaskwardError, UnreadableBody
+from taskward.task import RetryPolicy, Spec, Submission
+
+MAX_DEPTH = 64
+MAX_HEADERS = 16
+MAX_HEADER_LENGTH = 1024
+MAX_AHEAD_SECONDS = 10 * 366 * 86_400
+# A run_at that passed while the request was on its way means now.
+RUN_AT_SLACK_MS = 5000
+
+_Id = Annotated[str, Meta(min_length=1, max_length=64, extra_json_schema={"pattern": "^[A-Za-z0-9_-]+$"})]
+_Type = Annotated[str, Meta(min_length=1, max_length=64, description="printable, without spaces")]
+_Key = Annotated[str, Meta(min_length=1, max_length=255, description="printable")]
+_Tag = Annotated[str, Meta(min_length=1, max_length=64, description="printable")]
+_Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339, with an offset")]
+_Delay = Annotated[float, Meta(ge=0, le=MAX_AHEAD_SECONDS)]
+_Timeout = Annotated[float, Meta(ge=0.001, le=7 * 86_400)]
+
+
+class RetryFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`retry` of a submission: back-off in seconds, and the share of it that is random."""
+
+    base_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 1.0
+    max_seconds: Annotated[float, Meta(ge=0, le=7 * 86_400)] = 600.0
+    multiplier: Annotated[float, Meta(ge=1, le=100)] = 2.0
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 1.0
+
+
+class Fields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A submission as a client writes it. null is the same as leaving a field out."""
+
+    type: _Type
+    payload: Any = None
+    priority: str | None = None
+    run_at: _Instant | None = None
+    delay_seconds: _Delay | None = None
+    expires_at: _Instant | None = None
+    deadline: _Instant | None = None
+    timeout_seconds: _Timeout | None = None
+    max_attempts: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    retry: RetryFields | None = None
+    idempotency_key: _Key | None = None
+    tags: Annotated[tuple[_Tag, ...], Meta(max_length=16)] | None = None
+    headers: dict[str, Any] | None = None
+    id: _Id | None = None
+
+
+class Limits(NamedTuple):
+    """What a server accepts. `default_priority` stands for a submission that names none."""
+
+    priorities: Sequence[str]
+    default_priority: str
+    max_payload_bytes: int
+
+    @classmethod
+    def of(cls, config: Config) -> "Limits":
+        """From the settings: the default is `default`, or where no priority is called so, the middle one."""
+        names = config.priority_names
+        return cls(names, "default" if "default" in names else names[len(names) // 2], config.max_payload_bytes)
+
+
+def parse(body: bytes, limits: Limits, now_ms: int) -> Submission:
+    """One JSON object. Raises UnreadableBody, InvalidTask or TaskTooLarge; `now_ms` is Unix time."""
+    return _submission(_read(body), limits, now_ms, size=len(body))
+
+
+def parse_many(body: bytes, limits: Limits, now_ms: int) -> list[Submission | TaskwardError]:
+    """A JSON array: for each entry what `parse` would return or raise. Raises UnreadableBody for the whole of it."""
+    values = _read(body)
+    if type(values) is not list:
+        raise InvalidTask("a batch is a JSON array of tasks")
+    return [_submission_or_error(value, limits, now_ms, size=len(body)) for value in values]
+
+
+def _submission_or_error(value: Any, limits: Limits, now_ms: int, *, size: int) -> Submission | TaskwardError:
+    try:
+        return _submission(value, limits, now_ms, size=size)
+    except TaskwardError as exc:
+        return exc
+
+
+def _submission(value: Any, limits: Limits, now_ms: int, *, size: int) -> Submission:
+    """`size` is the length of a text that holds the task, and perhaps more."""
+    fields = convert(value, Fields)
+    _check_text("/type", fields.type)
+    if " " in fields.type:
+        raise InvalidTask("no spaces", pointer="/type")
+    priority = fields.priority or limits.default_priority
+    if priority not in limits.priorities:
+        raise InvalidTask(f"one of {', '.join(limits.priorities)}", pointer="/priority")
+    if fields.id is not None and not _ID.fullmatch(fields.id):
+        raise InvalidTask("only A-Z a-z 0-9 _ and -", pointer="/id")
+    if size > limits.max_payload_bytes and len(_encode(fields.payload)) > limits.max_payload_bytes:
+        raise TaskTooLarge(f"the payload is longer than {limits.max_payload_bytes} bytes of JSON")
+    return Submission(fields.id or str(uuid_utils.uuid7()), _spec(fields, priority, now_ms), fields.id is not None)
+
+
+def _spec(fields: Fields, priority: str, now_ms: int) -> Spec:
+    run_at_ms, delay_ms, expires_ms, deadline_ms = _times(fields, now_ms)
+    if fields.idempotency_key is not None:
+        _check_text("/idempotency_key", fields.idempotency_key)
+    for n, tag in enumerate(fields.tags or ()):
+        _check_text(f"/tags/{n}", tag)
+    return Spec(
+        type=fields.type,
+        payload=fields.payload,
+        priority=priority,
+        run_at_ms=run_at_ms,
+        delay_ms=delay_ms,
+        expires_ms=expires_ms,
+        deadline_ms=deadline_ms,
+        timeout_ms=None if fields.timeout_seconds is None else round(fields.timeout_seconds * 1000),
+        max_attempts=fields.max_attempts,
+        retry=None if fields.retry is None else RetryPolicy(**msgspec.structs.asdict(fields.retry)),
+        idempotency_key=fields.idempotency_key,
+        tags=fields.tags or (),
+        headers=_headers(fields.headers) if fields.headers else {},
+    )
+
+
+def _times(fields: Fields, now_ms: int) -> tuple[int | None, int | None, int | None, int | None]:
+    """-> run_at_ms, delay_ms, expires_ms, deadline_ms."""
+    run_at_ms = delay_ms = None
+    start_ms = now_ms
+    if fields.run_at is not None:
+        if fields.delay_seconds is not None:
+            raise InvalidTask("run_at and delay_seconds exclude each other", pointer="/delay_seconds")
+        start_ms = run_at_ms = _ms(fields.run_at, "/run_at", now_ms=now_ms, after_ms=now_ms - RUN_AT_SLACK_MS)
+    elif fields.delay_seconds:
+        delay_ms = round(fields.delay_seconds * 1000)
+        start_ms = now_ms + delay_ms
+    after_ms = max(start_ms, now_ms)
+    expires_ms = deadline_ms = None
+    if fields.expires_at is not None:
+        expires_ms = _ms(fields.expires_at, "/expires_at", now_ms=now_ms, after_ms=after_ms)
+    if fields.deadline is not None:
+        deadline_ms = _ms(fields.deadline, "/deadline", now_ms=now_ms, after_ms=after_ms)
+    return run_at_ms, delay_ms, expires_ms, deadline_ms
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def _ms(moment: datetime, pointer: str, *, now_ms: int, after_ms: int) -> int:
+    ms = (moment - _EPOCH) // _MILLISECOND
+    if ms <= after_ms:
+        raise InvalidTask("in the past" if ms <= now_ms else "not after the task's start", pointer=pointer)
+    if ms > now_ms + MAX_AHEAD_SECONDS * 1000:
+        raise InvalidTask("more than ten years ahead", pointer=pointer)
+    return ms
+
+
+_ID = re.compile(r"[A-Za-z0-9_-]+")
+_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
+
+
+def _headers(headers: dict[str, Any]) -> dict[str, str]:
+    if len(headers) > MAX_HEADERS:
+        raise InvalidTask(f"at most {MAX_HEADERS} headers", pointer="/headers")
+    for name, value in headers.items():
+        pointer = "/headers/" + escape(name)
+        if not _HEADER.fullmatch(name):
+            raise InvalidTask("a header's name is 1 to 64 characters of a lower-case token", pointer=pointer)
+        if type(value) is not str or len(value) > MAX_HEADER_LENGTH:
+            raise InvalidTask(f"a string of at most {MAX_HEADER_LENGTH} characters", pointer=pointer)
+        _check_text(pointer, value)
+    return headers
+
+
+def _check_text(pointer: str, text: str) -> None:
+    if not text.isprintable():
+        raise InvalidTask("only printable characters", pointer=pointer)
+
+
+def escape(name: str) -> str:
+    """A key as one step of a JSON pointer, not longer than a log line can bear."""
+    return name[:100].replace("~", "~0").replace("/", "~1")
+
+
+Struct = TypeVar("Struct", bound=msgspec.Struct)
+_AT = re.compile(r"(.*?)(?: - at `\$(.*)`)?", re.DOTALL)
+_FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(.*)`", re.DOTALL)
+
+
+def convert(value: Any, kind: type[Struct]) -> Struct:
+    """A decoded JSON value as a Struct. Raises InvalidTask, with the pointer of the field."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as exc:
+        at = _AT.fullmatch(str(exc))
+        assert at is not None
+        detail, path = at[1], (at[2] or "").replace(".", "/").replace("[", "/").replace("]", "")
+        if field := _FIELD.fullmatch(detail):
+            path += "/" + escape(field[1])
+        raise InvalidTask(detail[:200], pointer=path) from None
+
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+# Looking for what is suspicious is quick when alike bytes look alike.
+_ALIKE = bytes.maketrans(b"123456789\t\n\r[", b"000000000   {")
+_LONG_NUMBER = b"0" * 19
+
+
+def read_object(body: bytes, kind: type[Struct]) -> Struct:
+    """A JSON object with the fields of `kind`. Raises UnreadableBody and InvalidTask."""
+    return convert(_read(body), kind)
+
+
+def _read(body: bytes) -> Any:
+    """Decode strictly: what two readers could understand differently is refused, not guessed at."""
+    try:
+        value = _decode(body)
+    except RecursionError:
+        raise UnreadableBody(f"nested deeper than {MAX_DEPTH} levels") from None
+    except UnicodeDecodeError:
+        raise UnreadableBody("not UTF-8") from None
+    except msgspec.DecodeError as exc:
+        raise UnreadableBody(str(exc)) from None
+    flat = body.translate(_ALIKE)
+    if flat.count(b"{") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+        raise UnreadableBody(f"nested deeper than {MAX_DEPTH} levels")
+    # The decoder keeps the last of two equal keys: written back, the value has fewer `":` than the text. The other
+    # `":` are inside strings, the same number in both, unless a space or an escape hides one.
+    if flat.count(b'":') != _encode(value).count(b'":') or b" :" in flat or b"\\u" in flat:
+        json.loads(body, object_pairs_hook=_refuse_duplicates, parse_int=len)
+    if _LONG_NUMBER in flat:
+        for pointer in _too_long(value, ""):
+            raise UnreadableBody(f"the integer at {pointer[:200] or 'the top'} needs more than 64 bits")
+    return value
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    if type(value) is dict:
+        return levels == 0 or any(_deeper(part, levels - 1) for part in value.values())
+    if type(value) is list:
+        return levels == 0 or any(_deeper(part, levels - 1) for part in value)
+    return False
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
+    seen = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise UnreadableBody(f"the key {name[:100]!r} stands twice in one object")
+        seen.add(name)
+
+
+def _too_long(value: Any, pointer: str) -> Iterator[str]:
+    match value:
+        case dict():
+            for name, part in value.items():
+                yield from _too_long(part, f"{pointer}/{escape(name)}")
+        case list():
+            for n, part in enumerate(value):
+                yield from _too_long(part, f"{pointer}/{n}")
+        case int() if not -(2**63) <= value < 2**64:
+            yield pointer

@@ -1,0 +1,204 @@
+"""What events add up to: the only place that counts. Plain dicts and lists, because this runs for every task."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any, assert_never
+
+from taskward.app import UNKNOWN_TYPE
+from taskward.events import (
+    BrokerCalled,
+    Event,
+    HandlerStuck,
+    HttpAnswered,
+    LeaseWasLost,
+    LoopStalled,
+    QueueSampled,
+    SampleFailed,
+    SlotsChanged,
+    SubmissionRefused,
+    TaskReaped,
+    TaskSettled,
+    TasksExpired,
+    TasksSubmitted,
+    TaskStarted,
+)
+from taskward.policy.retry import Bury, Cancel, Complete, Decision, Release, RetryIn, Stopped, Succeeded
+from taskward.task import CancelCause, Lease
+from taskward.telemetry.histograms import Histogram, Labels, Span
+from taskward.telemetry.instruments import ERROR_KINDS, INSTRUMENTS, Instrument
+
+SpanOf = Callable[[Lease], Span | None]
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+
+
+class Counter(dict[Labels, float]):
+    """The series of one counter, by label values."""
+
+    def __missing__(self, labels: Labels) -> float:
+        return 0
+
+
+class Counts:
+    """Counters and histograms by their names in the table, and the latest of what is read rather than counted.
+
+    `span_of` names the sampled span an attempt belongs to, for exemplars. `clock` is in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        priorities: Sequence[str],
+        types: Sequence[str] = (),
+        span_of: SpanOf | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        values = {"type": (*types, UNKNOWN_TYPE), "priority": tuple(priorities)}
+        self.counters = {i.name: Counter(dict.fromkeys(_known(i, values), 0)) for i in _of("counter")}
+        self.histograms = {i.name: Histogram(i, _known(i, values)) for i in _of("histogram")}
+        self.sample: QueueSampled | None = None
+        self.sampled_at = 0.0
+        self.slots: SlotsChanged | None = None
+        self.stuck: set[tuple[str, int]] = set()
+        self.violations: Mapping[str, int] = {}
+        self._span_of = span_of
+        self._clock = clock
+        self._dequeued = self.counters["tasks_dequeued_total"]
+        self._succeeded = self.counters["tasks_succeeded_total"]
+        self._failed = self.counters["tasks_failed_total"]
+        self._spent = self.counters["task_state_seconds_total"]
+        self._wait = self.histograms["enqueue_to_start_seconds"]
+        self._run = self.histograms["task_run_seconds"]
+        self._attempts = self.histograms["task_attempts"]
+        self._count: dict[type, Callable[[Any], None]] = {
+            TaskStarted: self._started,
+            TaskSettled: self._settled,
+            LeaseWasLost: self._lease_lost,
+            SlotsChanged: self._slots_changed,
+            BrokerCalled: self._broker_called,
+            TasksSubmitted: self._submitted,
+            SubmissionRefused: lambda e: self._add("tasks_rejected_total", e.reason),
+            HttpAnswered: self._http_answered,
+            TaskReaped: self._reaped,
+            TasksExpired: lambda e: self._add("tasks_expired_total", n=e.count),
+            QueueSampled: self._sampled,
+            SampleFailed: lambda _: self._add("metrics_sample_failures_total"),
+            HandlerStuck: lambda e: self.stuck.add((e.lease.id, e.lease.token)),
+            LoopStalled: lambda _: self._add("loop_stalls_total"),
+        }
+
+    def observe(self, event: Event) -> None:
+        """Count an event; an Observer. Events that nothing is counted of pass by."""
+        count = self._count.get(type(event))
+        if count is not None:
+            count(event)
+
+    def work_totals(self) -> dict[str, Any]:
+        """What the attempts of this process add up to, as JSON: for the sum over workers in GET /metrics/summary.
+
+        {"bounds": [seconds], "types": {type: {"buckets": [count per bucket, the last above every bound],
+        "sum": seconds, "succeeded": n, "failed": n, "cancelled": n}}}
+        """
+        return {
+            "bounds": list(self._run.instrument.buckets),
+            "types": {type_: self._totals_of(type_, self._run[type_,].counts) for (type_,) in list(self._run)},
+        }
+
+    def _totals_of(self, type_: str, counts: list[int]) -> dict[str, Any]:
+        ends = ("succeeded", "failed", "cancelled")
+        return {"buckets": list(counts), "sum": self._run[type_,].total} | {
+            end: sum(n for labels, n in self.counters[f"tasks_{end}_total"].items() if labels[0] == type_)
+            for end in ends
+        }
+
+    def _add(self, name: str, *labels: str, n: float = 1) -> None:
+        self.counters[name][labels] += n
+
+    def _started(self, event: TaskStarted) -> None:
+        lease = event.lease
+        key = (lease.spec.priority,)
+        self._dequeued[key] += 1
+        self._wait[key].record(event.waited, self._span_of(lease) if self._span_of is not None else None)
+        self._spent[event.known_type, "queued"] += event.waited
+
+    def _settled(self, event: TaskSettled) -> None:
+        lease, type_, outcome = event.lease, event.known_type, event.outcome
+        key = (type_, lease.spec.priority)
+        self._ran(lease, type_, event.seconds)
+        # Each attempt is in exactly one of the three, so that they add up to task_run_seconds_count.
+        if isinstance(outcome, Succeeded):
+            self._succeeded[key] += 1
+        elif isinstance(outcome, Stopped) and outcome.cause is not CancelCause.TIMEOUT:
+            self._add("tasks_cancelled_total", *key, outcome.cause)
+        else:
+            self._failed[key] += 1
+        self._decided(event.decision, key, lease)
+
+    def _ran(self, lease: Lease, type_: str, seconds: float) -> None:
+        self._run[type_,].record(seconds, self._span_of(lease) if self._span_of is not None else None)
+        self._spent[type_, "running"] += seconds
+        if self.stuck:
+            self.stuck.discard((lease.id, lease.token))
+
+    def _decided(self, decision: Decision, key: tuple[str, str], lease: Lease) -> None:
+        match decision:
+            case Complete() | Cancel():
+                self._attempts[()].record(lease.attempt)
+            case RetryIn(seconds, reason):
+                self._add("tasks_retried_total", *key)
+                self._add("task_retry_reasons_total", reason)
+                self._spent[key[0], "retry_wait"] += seconds
+            case Bury(reason):
+                self._attempts[()].record(lease.attempt)
+                self._add("tasks_dead_total", *key, reason)
+            case Release():
+                self._add("tasks_released_total", key[1])
+            case _:
+                assert_never(decision)
+
+    def _lease_lost(self, event: LeaseWasLost) -> None:
+        self._ran(event.lease, event.known_type, event.seconds)
+        priority = event.lease.spec.priority
+        self._add("tasks_cancelled_total", event.known_type, priority, CancelCause.LEASE_LOST)
+        self._add("fenced_writes_total", event.op)
+
+    def _reaped(self, event: TaskReaped) -> None:
+        self._add("tasks_reaped_total", event.priority)
+        if event.end == "dead":
+            self._add("tasks_dead_total", UNKNOWN_TYPE, event.priority, "reaped")
+
+    def _submitted(self, event: TasksSubmitted) -> None:
+        self._add("tasks_enqueued_total", event.priority, n=event.created)
+        self._add("tasks_deduplicated_total", event.priority, n=event.duplicates)
+        if event.created:
+            self.histograms["task_payload_bytes"][()].record_many(event.payload_bytes / event.created, event.created)
+
+    def _http_answered(self, event: HttpAnswered) -> None:
+        method = event.method if event.method in _METHODS else "_OTHER"
+        labels = (method, event.route, str(event.status))
+        self.histograms["http_server_request_duration_seconds"][labels].record(event.seconds)
+
+    def _broker_called(self, event: BrokerCalled) -> None:
+        took, errors = self.histograms["redis_command_seconds"], self.counters["redis_errors_total"]
+        if (event.op,) not in took:
+            errors.update({(event.op, kind): 0 for kind in ERROR_KINDS})
+        took[event.op,].record(event.seconds)
+        if event.error is not None:
+            errors[event.op, event.error] += 1
+
+    def _sampled(self, event: QueueSampled) -> None:
+        self.sample, self.sampled_at = event, self._clock()
+
+    def _slots_changed(self, event: SlotsChanged) -> None:
+        self.slots = event
+
+
+def _of(kind: str) -> list[Instrument]:
+    return [i for i in INSTRUMENTS if i.kind == kind]
+
+
+def _known(instrument: Instrument, values: Mapping[str, tuple[str, ...]]) -> list[Labels]:
+    """The label sets that can be told in advance: none where one label cannot."""
+    known = {**values, **(instrument.known or {})}
+    return list(product(*(known.get(label, ()) for label in instrument.labels)))

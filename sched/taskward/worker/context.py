@@ -1,0 +1,45 @@
+"""Context: what a handler may know, and say, about the task it runs."""
+
+import logging
+from datetime import UTC, datetime
+
+import trio
+
+from taskward.task import Lease, Progress
+
+_log = logging.getLogger("taskward.handler")
+
+
+class Context:
+    """Given to a handler that takes a second parameter.
+
+    `token` grows with every lease of every task: hand it to your own stores, and let them refuse a lower one.
+    `deadline` is when this attempt will be cancelled. In a process handler only the facts are there:
+    progress() and check_cancelled() belong to the worker's own process.
+    """
+
+    def __init__(self, lease: Lease, *, deadline: datetime) -> None:
+        self.id = lease.id
+        self.type = lease.spec.type
+        self.priority = lease.spec.priority
+        self.attempt = lease.attempt
+        self.token = lease.token
+        self.headers = dict(lease.spec.headers)
+        self.tags = lease.spec.tags
+        self.queued_at = datetime.fromtimestamp(lease.queued_us / 1e6, UTC)
+        self.deadline = deadline
+        self.reported: Progress | None = None
+
+    @property
+    def log(self) -> "logging.LoggerAdapter[logging.Logger]":
+        """A logger whose lines carry the task."""
+        fields = {"task_id": self.id, "task_type": self.type, "priority": self.priority, "attempt": self.attempt}
+        return logging.LoggerAdapter(_log, fields)
+
+    def progress(self, current: float, total: float | None = None, message: str = "") -> None:
+        """Say how far this is; cheap, from any thread. The latest report is stored about twice a second."""
+        self.reported = Progress(current, total, message[:500])
+
+    def check_cancelled(self) -> None:
+        """In a thread handler: raise trio.Cancelled if the task is to stop. Call it now and then; let it pass."""
+        trio.from_thread.check_cancelled()

@@ -1,0 +1,103 @@
+"""The executor: one attempt, from the payload to an outcome. It writes nothing and decides nothing."""
+
+import threading
+import traceback
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import msgspec
+import trio
+import trio_asyncio
+import trio_parallel
+
+from taskward import codec
+from taskward.app import Handler, Kind
+from taskward.errors import Discard, Retry
+from taskward.policy.retry import Failed, Outcome, RetryAsked, Stopped, Succeeded
+from taskward.task import ErrorInfo
+from taskward.worker.running import Running
+
+MESSAGE_CHARS = 2000
+TRACEBACK_CHARS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """Calls handlers where they belong. `threads` and `processes` bound what runs beside the loop."""
+
+    threads: trio.CapacityLimiter
+    processes: trio.CapacityLimiter
+    max_result_bytes: int
+
+    async def attempt(self, running: Running, handler: Handler | None) -> Outcome:
+        """Run the handler inside the running task's scope. Only a cancellation from outside that scope escapes."""
+        if handler is None:
+            return Failed(ErrorInfo("UnknownType", f"no handler for {running.lease.spec.type!r}"), "unknown_type")
+        try:
+            payload = _convert(running.lease.spec.payload, handler.payload_type)
+        except (msgspec.ValidationError, TypeError) as exc:
+            return Failed(ErrorInfo("InvalidPayload", str(exc)), "invalid_payload", retryable=False)
+        try:
+            with running.scope:
+                return self._result(await self._call(handler, payload, running))
+            return Stopped(running.stopped_by())
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - the one place: a handler may raise anything
+            return _failure(exc, running)
+
+    async def _call(self, handler: Handler, payload: Any, running: Running) -> Any:
+        args = (payload, running.make_context()) if handler.wants_context else (payload,)
+        match handler.kind:
+            case Kind.TRIO:
+                return await handler.function(*args)
+            case Kind.THREAD:
+                # Not abandoned on cancel: the slot stays taken until the thread has returned.
+                return await trio.to_thread.run_sync(_in_thread, running, handler, args, limiter=self.threads)
+            case Kind.ASYNCIO:
+                return await trio_asyncio.aio_as_trio(handler.function)(*args)
+            case Kind.PROCESS:
+                return await trio_parallel.run_sync(
+                    handler.function, *args, kill_on_cancel=True, limiter=self.processes
+                )
+            case _:
+                assert_never(handler.kind)
+
+    def _result(self, value: Any) -> Outcome:
+        try:
+            encoded = codec.encode_value(value)
+        except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+            return Failed(ErrorInfo("InvalidResult", f"the result has no JSON form: {exc}"), "invalid_result")
+        if len(encoded) > self.max_result_bytes:
+            text = f"the result has {len(encoded)} bytes, MAX_PAYLOAD_BYTES is {self.max_result_bytes}"
+            return Failed(ErrorInfo("ResultTooLarge", text), "invalid_result")
+        return Succeeded(encoded)
+
+
+def _convert(payload: Any, payload_type: Any) -> Any:
+    return payload if payload_type is Any else msgspec.convert(payload, payload_type)
+
+
+def _in_thread(running: Running, handler: Handler, args: tuple[Any, ...]) -> Any:
+    running.thread_id = threading.get_ident()
+    try:
+        return handler.function(*args)
+    finally:
+        running.thread_id = None
+
+
+def _failure(exc: BaseException, running: Running) -> Outcome:
+    if running.scope.cancel_called:
+        return Stopped(running.stopped_by())  # what it raised while it was being stopped is not why it stopped
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]  # a nursery in the handler wraps whatever it raised
+    error = ErrorInfo(
+        type(exc).__name__,
+        str(exc)[:MESSAGE_CHARS],
+        "".join(traceback.format_exception(exc))[-TRACEBACK_CHARS:],
+    )
+    match exc:
+        case Retry(after=after):
+            return RetryAsked(after, error)
+        case Discard():
+            return Failed(error, "discarded", retryable=False)
+        case _:
+            return Failed(error)

@@ -1,0 +1,290 @@
+"""The pool: standing slots, and the one loop that settles and claims for all of them."""
+
+import math
+import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import trio
+
+from taskward import codec
+from taskward.app import App
+from taskward.broker.broker import Broker, Settlement, Step
+from taskward.broker.outage import Outage
+from taskward.config import Config
+from taskward.errors import BrokerUnavailable, DecodeError
+from taskward.events import LeaseWasLost, Observer, SlotsChanged, TaskSettled, TasksExpired, TaskStarted
+from taskward.policy.priority import Shares
+from taskward.policy.retry import Bury, Complete, Decision, Failed, Outcome, Release, Stopped, decide
+from taskward.task import Attempt, CancelCause, ErrorInfo, Lease, RetryPolicy
+from taskward.worker.executor import Executor
+from taskward.worker.running import Running
+
+MOST_PER_STEP = 256
+# An idle worker is woken by markers. This is the net under them, not the way it learns of work.
+IDLE_SECONDS = 5.0
+
+Span = Callable[[Lease], AbstractContextManager[object]]
+
+
+class Defaults(NamedTuple):
+    """What applies where neither the task nor its handler says."""
+
+    timeout: float
+    max_attempts: int
+    retry: RetryPolicy
+
+    @classmethod
+    def of(cls, config: Config) -> "Defaults":
+        """From the settings. Seconds."""
+        retry = RetryPolicy(base_seconds=config.retry_base_ms / 1000, max_seconds=config.retry_max_ms / 1000)
+        return cls(config.task_timeout_ms / 1000, config.max_attempts, retry)
+
+
+class _Ended(NamedTuple):
+    running: Running
+    outcome: Outcome
+    settlement: Settlement
+
+
+class Pool:
+    """Runs tasks in `concurrency` slots until told to stop. `held`: every lease not yet recorded as ended, by token."""
+
+    def __init__(
+        self,
+        *,
+        app: App,
+        broker: Broker,
+        worker_id: str,
+        concurrency: int,
+        shares: Shares,
+        defaults: Defaults,
+        executor: Executor,
+        observe: Observer,
+        span: Span | None = None,
+    ) -> None:
+        self.held: dict[int, Running] = {}
+        self.concurrency = concurrency
+        self.last_contact = -math.inf
+        self._app = app
+        self._broker = broker
+        self._worker_id = worker_id
+        self._shares = shares
+        self._defaults = defaults
+        self._executor = executor
+        self._observe = observe
+        self._span = span
+        self._free = concurrency
+        self._ended: list[_Ended] = []
+        self._number = 0
+        self._claiming = True
+        self._next_claim = -math.inf
+        self._kick = trio.Event()
+        self._idle = trio.Event()
+        self._drained = trio.Event()
+        self._send, self._receive = trio.open_memory_channel[Lease](concurrency)
+
+    @property
+    def busy(self) -> int:
+        """Slots whose handler's scope has not exited."""
+        return self.concurrency - self._free
+
+    @property
+    def draining(self) -> bool:
+        """Nothing more is claimed."""
+        return not self._claiming
+
+    async def run(self) -> None:
+        """Claim, run and settle until `drain`. The caller keeps the leases meanwhile."""
+        async with trio.open_nursery() as listening:
+            listening.start_soon(self._listen)
+            async with trio.open_nursery() as working, self._send:
+                for _ in range(self.concurrency):
+                    working.start_soon(self._slot)
+                await self._step_until_drained()
+            listening.cancel_scope.cancel()
+        self._drained.set()
+
+    async def drain(self, *, grace: float, cancel_grace: float) -> bool:
+        """Claim no more; let what runs finish for `grace` seconds, then cancel and release it.
+
+        -> False where a handler is still there `cancel_grace` later, or its end could not be recorded.
+        """
+        self._claiming = False
+        self._kick.set()
+        with trio.move_on_after(grace):
+            await self._drained.wait()
+        for running in list(self.held.values()):
+            running.cancel(CancelCause.SHUTDOWN)
+        with trio.move_on_after(cancel_grace):
+            await self._drained.wait()
+        return self._drained.is_set()
+
+    # ---- the one loop that talks to the store
+
+    async def _step_until_drained(self) -> None:
+        outage = Outage("worker", self._observe)
+        while self._claiming or self.held:
+            await self._until_worth_a_step()
+            ended, self._ended = self._ended[:MOST_PER_STEP], self._ended[MOST_PER_STEP:]
+            wanted = min(self._free, MOST_PER_STEP) if self._claiming else 0
+            if not ended and not wanted:
+                continue
+            step = await self._step(ended, wanted, outage)
+            self._record(ended, step)
+            self._hand_out(step, wanted)
+
+    async def _until_worth_a_step(self) -> None:
+        while not self._ended and not self._may_claim() and (self._claiming or self.held):
+            with trio.move_on_at(self._next_claim if self._claiming and self._free else math.inf):
+                await self._kick.wait()
+            self._kick = trio.Event()
+
+    def _may_claim(self) -> bool:
+        return self._claiming and self._free > 0 and trio.current_time() >= self._next_claim
+
+    async def _step(self, ended: list[_Ended], wanted: int, outage: Outage) -> Step:
+        """Repeat the very same step until it is answered: a lost reply is answered again."""
+        self._number += 1
+        settlements = [end.settlement for end in ended]
+        shares = self._shares.take(wanted)
+        while True:
+            try:
+                step = await self._broker.step(
+                    settlements, worker=self._worker_id, number=self._number, shares=shares, wanted=wanted
+                )
+            except BrokerUnavailable as exc:
+                await outage.sit_out(exc)
+            else:
+                outage.over()
+                self.last_contact = trio.current_time()
+                return step
+
+    def _record(self, ended: list[_Ended], step: Step) -> None:
+        for end, verdict in zip(ended, step.verdicts, strict=True):
+            running, lease = end.running, end.settlement.lease
+            self.held.pop(lease.token, None)
+            if verdict == "!":
+                self._observe(LeaseWasLost(lease, running.label, running.seconds, "settle"))
+            else:
+                decision = end.settlement.decision
+                self._observe(TaskSettled(lease, running.label, end.outcome, decision, running.seconds, running.span))
+
+    def _hand_out(self, step: Step, wanted: int) -> None:
+        for lease in step.leases:
+            self._free -= 1
+            self.held[lease.token] = running = self._start(lease)
+            if not self._claiming:  # claimed just before the stop: give it back rather than begin
+                running.cancel(CancelCause.SHUTDOWN)
+            self._send.send_nowait(lease)
+        for lease, error in step.broken:
+            self._bury_unreadable(lease, error)
+        if step.expired:
+            self._observe(TasksExpired(step.expired))
+        if wanted:
+            self._next_claim = math.inf if step.wait is None else trio.current_time() + step.wait
+            if step.wait != 0 and self._free:
+                self._idle.set()
+        if step.leases or step.verdicts:
+            self._observe(SlotsChanged(self.busy, self.concurrency))
+
+    async def _listen(self) -> None:
+        """While there are free slots and nothing to claim, sleep on the store's marker list."""
+        outage = Outage("wake", self._observe)
+        while True:
+            await self._idle.wait()
+            self._idle = trio.Event()
+            try:
+                marked = await self._broker.wait_for_work(seconds=IDLE_SECONDS)
+                if marked and not self._free:
+                    await self._broker.pass_on_wake()
+            except BrokerUnavailable as exc:
+                await outage.sit_out(exc)
+            else:
+                outage.over()
+            self._next_claim = -math.inf
+            self._kick.set()
+
+    # ---- the slots
+
+    async def _slot(self) -> None:
+        async for lease in self._receive:
+            running = self.held[lease.token]
+            running.trio_task = trio.lowlevel.current_task()
+            if self._span is None:
+                await self._work_on(running)
+            else:
+                with self._span(lease) as running.span:
+                    await self._work_on(running)
+
+    def _start(self, lease: Lease) -> Running:
+        handler = self._app.handlers.get(lease.spec.type)
+        timeout = self._defaults.timeout
+        if lease.spec.timeout_ms is not None:
+            timeout = lease.spec.timeout_ms / 1000
+        elif handler is not None and handler.timeout_seconds is not None:
+            timeout = handler.timeout_seconds
+        return Running(lease, label=self._app.label(lease.spec.type), timeout=timeout)
+
+    async def _work_on(self, running: Running) -> None:
+        lease = running.lease
+        self._observe(TaskStarted(lease, running.label, (lease.started_us - lease.queued_us) / 1e6))
+        outcome = await self._executor.attempt(running, self._app.handlers.get(lease.spec.type))
+        running.exited = True
+        running.seconds = trio.current_time() - running.began
+        self._free += 1
+        if running.lost_op is not None:
+            del self.held[lease.token]
+            self._observe(LeaseWasLost(lease, running.label, running.seconds, running.lost_op))
+        else:
+            decision = self._decide(lease, outcome)
+            self._ended.append(_Ended(running, outcome, self._settlement(running, outcome, decision)))
+        self._kick.set()
+
+    def _decide(self, lease: Lease, outcome: Outcome) -> Decision:
+        handler = self._app.handlers.get(lease.spec.type)
+        defaults = self._defaults
+        return decide(
+            outcome,
+            attempt=lease.attempt,
+            max_attempts=lease.spec.max_attempts or (handler and handler.max_attempts) or defaults.max_attempts,
+            policy=lease.spec.retry or (handler and handler.retry) or defaults.retry,
+            dice=random.random(),
+        )
+
+    def _settlement(self, running: Running, outcome: Outcome, decision: Decision) -> Settlement:
+        if isinstance(decision, Complete):
+            return Settlement(running.lease, decision)
+        return Settlement(running.lease, decision, _history_line(running, self._worker_id, outcome, decision))
+
+    def _bury_unreadable(self, lease: Lease, error: DecodeError) -> None:
+        running = Running(lease, label=self._app.label(""), timeout=0.0)
+        running.exited = True
+        self.held[lease.token] = running
+        outcome = Failed(ErrorInfo("DecodeError", str(error)), "undecodable", retryable=False)
+        decision = Bury("undecodable", outcome.error)
+        self._ended.append(_Ended(running, outcome, self._settlement(running, outcome, decision)))
+        self._observe(TaskStarted(lease, running.label, 0.0))
+
+
+def _history_line(running: Running, worker_id: str, outcome: Outcome, decision: Decision) -> bytes:
+    started_ms = running.lease.started_us // 1000
+    return codec.encode_attempt(
+        Attempt(
+            n=running.lease.attempt,
+            worker_id=worker_id,
+            queued_ms=running.lease.queued_us // 1000,
+            started_ms=started_ms,
+            finished_ms=started_ms + round(running.seconds * 1000),
+            outcome="released" if isinstance(decision, Release) else _word(outcome),
+            error=getattr(decision, "error", None),
+            cancel_cause=outcome.cause if isinstance(outcome, Stopped) else None,
+        )
+    )
+
+
+def _word(outcome: Outcome) -> str:
+    if isinstance(outcome, Stopped) and outcome.cause is not CancelCause.TIMEOUT:
+        return "cancelled"
+    return "failed"

@@ -1,0 +1,94 @@
+"""Running: a lease in this worker's hands, from its claim until the store has recorded its end."""
+
+import sys
+import traceback
+from datetime import UTC, datetime
+
+import trio
+
+from taskward.task import CancelCause, Lease
+from taskward.worker.context import Context
+
+
+class Running:
+    """The one mutable thing about a task in a worker. The slot, the keeper and the watchdog share it."""
+
+    __slots__ = (
+        "began",
+        "cancelled_at",
+        "cause",
+        "context",
+        "exited",
+        "held_until",
+        "label",
+        "lease",
+        "lost_op",
+        "runs_into",
+        "scope",
+        "seconds",
+        "span",
+        "stuck",
+        "thread_id",
+        "trio_task",
+    )
+
+    def __init__(self, lease: Lease, *, label: str, timeout: float) -> None:
+        now = trio.current_time()
+        left = timeout
+        self.runs_into = CancelCause.TIMEOUT
+        if lease.spec.deadline_ms is not None:
+            until_deadline = lease.spec.deadline_ms / 1000 - lease.started_us / 1e6
+            if until_deadline < left:
+                left, self.runs_into = until_deadline, CancelCause.DEADLINE
+        self.lease = lease
+        self.label = label
+        self.began = now
+        self.seconds = 0.0
+        self.held_until = lease.held_until
+        self.scope = trio.CancelScope(deadline=now + left)
+        self.context: Context | None = None
+        self.cause: CancelCause | None = None
+        self.cancelled_at: float | None = None
+        self.lost_op: str | None = None
+        self.exited = False
+        self.stuck = False
+        self.span: object = None
+        self.thread_id: int | None = None
+        self.trio_task: trio.lowlevel.Task | None = None
+
+    def make_context(self) -> Context:
+        """For a handler that asks for one."""
+        left = self.scope.deadline - self.began
+        self.context = Context(self.lease, deadline=datetime.fromtimestamp(self.lease.started_us / 1e6 + left, UTC))
+        return self.context
+
+    def cancel(self, cause: CancelCause) -> None:
+        """Ask the handler to stop; the first cause stands."""
+        if self.cause is None and not self.exited:
+            self.cause = cause
+            self.cancelled_at = trio.current_time()
+            self.scope.cancel()
+
+    def lose(self, op: str) -> None:
+        """The store says that the lease is somebody else's: stop, and write nothing more."""
+        if self.lost_op is None:
+            self.lost_op = op
+            self.cancel(CancelCause.LEASE_LOST)
+
+    def stopped_by(self) -> CancelCause:
+        """Why the scope was cancelled: what somebody asked for, or else the time limit it ran into."""
+        return self.cause or self.runs_into
+
+    def overdue(self, now: float) -> float | None:
+        """Seconds since the handler was asked to stop, by a cause or by its time limit; None if it was not."""
+        if self.exited or not self.scope.cancel_called:
+            return None
+        return now - min(self.scope.deadline, self.cancelled_at or self.scope.deadline)
+
+    def stack(self) -> str:
+        """Where the handler is, innermost frame last."""
+        if self.thread_id is not None and (frame := sys._current_frames().get(self.thread_id)):  # noqa: SLF001 - the documented way
+            return "".join(traceback.format_stack(frame))
+        if self.trio_task is None:
+            return ""
+        return "".join(traceback.StackSummary.extract(self.trio_task.iter_await_frames()).format())
