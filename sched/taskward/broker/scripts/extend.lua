@@ -9,7 +9,16 @@ local ids = {}
 for at = 3, #ARGV, 2 do ids[#ids + 1] = ARGV[at] end
 if #ids == 0 then return out end
 local lease_end = int(now_ms + tonumber(ARGV[2]))
-local records, causes = call('HMGET', record, unpack(ids)), call('HMGET', cancel, unpack(ids))
+
+local function read(key)
+  local found = {}
+  for first = 1, #ids, 1000 do
+    add(found, unpack(call('HMGET', key, unpack(ids, first, math.min(first + 999, #ids)))))
+  end
+  return found
+end
+
+local records, causes = read(record), read(cancel)
 for n, id in ipairs(ids) do
   local r = records[n] and parse_record(records[n])
   if r and r.state == 'R' and r.token == ARGV[2 + n * 2] then

@@ -21,20 +21,24 @@ local function priority_of(key) return string.match(key, '[^:]+$') end
 
 -- A record is ten fields between bars (codec.py). nil where the text is not one.
 local function parse_record(text)
-  local state, priority, attempt, token, worker, queued, started, finished, reaps, cause = string.match(
-    text, '^(%u)|([^|]*)|(%d+)|(%d+)|([^|]*)|(%d+)|(%d*)|(%d*)|(%d+)|([^|]*)$')
+  local state, token, finished, cause, priority, attempt, worker, queued, started, reaps = string.match(
+    text, '^(%u)|(%d+)|(%d*)|([^|]*)|([^|]*)|(%d+)|([^|]*)|(%d+)|(%d*)|(%d+)$')
   if not state then return nil end
-  return {state = state, priority = priority, attempt = attempt, token = token, worker = worker, queued = queued,
-          started = started, finished = finished, reaps = reaps, cause = cause}
+  return {state = state, token = token, finished = finished, cause = cause, priority = priority, attempt = attempt,
+          worker = worker, queued = queued, started = started, reaps = reaps}
 end
 
 local function format_record(r)
-  return table.concat({r.state, r.priority, r.attempt, r.token, r.worker, r.queued, r.started, r.finished, r.reaps,
-                       r.cause}, '|')
+  return table.concat({r.state, r.token, r.finished, r.cause, r.priority, r.attempt, r.worker, r.queued, r.started,
+                       r.reaps}, '|')
 end
 
--- The head of a spec is "<created_ms>,<due_ms>,<start_by_ms>;" (codec.py).
-local function start_by(text) return tonumber(string.match(text, '^%d+,%d*,(%d+);')) end
+-- The head of a spec is "<start_by_ms>,<created_ms>,<due_ms>;" (codec.py); most tasks have no start_by.
+local COMMA = 44
+local function start_by(text)
+  if string.byte(text) == COMMA then return nil end
+  return tonumber(string.match(text, '^%d+'))
+end
 
 -- Lua hands a few thousand arguments to a command at most.
 local function in_chunks(command, key, list)

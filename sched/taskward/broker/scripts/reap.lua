@@ -14,6 +14,12 @@ local function history_line(r)
     r.attempt, r.worker, int(math.floor(tonumber(r.queued) / 1000)), r.started, int(now_ms))
 end
 
+-- Stands in for a record that cannot be read. Its reaps are spent: the task goes to the DLQ, where it can be seen.
+local function unreadable()
+  return {priority = priority_of(ready[P]), attempt = '0', worker = '', queued = int(now_us), started = int(now_ms),
+          reaps = int(most_reaps), cause = ''}
+end
+
 local out = {}
 local ids = call('ZRANGE', running, '-inf', int(now_ms), 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[2]))
 if #ids == 0 then return out end
@@ -22,31 +28,29 @@ call('ZREM', running, unpack(ids))
 call('HDEL', cancel, unpack(ids))
 local woken = 0
 for n, id in ipairs(ids) do
-  local r = records[n] and parse_record(records[n])
-  if r then
-    local p, reaps = index[r.priority] or P, tonumber(r.reaps) + 1
-    append_history(history, id, history_line(r))
-    r.reaps, r.token, r.finished = int(reaps), '0', int(now_ms)
-    if causes[n] then
-      r.state, r.cause = 'C', causes[n]
-      call('ZADD', done, int(now_ms + keep_ms), id)
-    elseif reaps >= most_reaps then
-      r.state, r.cause = 'D', 'lease_lost'
-      call('ZADD', dead[p], int(now_ms), id)
+  local r = records[n] and parse_record(records[n]) or unreadable()
+  local p, reaps = index[r.priority] or P, tonumber(r.reaps) + 1
+  append_history(history, id, history_line(r))
+  r.reaps, r.token, r.finished = int(reaps), '0', int(now_ms)
+  if causes[n] then
+    r.state, r.cause = 'C', causes[n]
+    call('ZADD', done, int(now_ms + keep_ms), id)
+  elseif reaps >= most_reaps then
+    r.state, r.cause = 'D', 'lease_lost'
+    call('ZADD', dead[p], int(now_ms), id)
+  else
+    -- A lost lease uses up no attempt; what has cost its worker twice has to wait, so that it cannot take one a second.
+    r.attempt = int(tonumber(r.attempt) - 1)
+    r.state = reaps > 1 and 'T' or 'Q'
+    if reaps > 1 then
+      call('ZADD', retry[p], int(now_ms + pause * (reaps - 1)), id)
     else
-      -- A lost lease uses up no attempt; what has cost its worker twice has to wait, so that it cannot take one a second.
-      r.attempt = int(tonumber(r.attempt) - 1)
-      r.state = reaps > 1 and 'T' or 'Q'
-      if reaps > 1 then
-        call('ZADD', retry[p], int(now_ms + pause * (reaps - 1)), id)
-      else
-        call('ZADD', ready[p], r.queued, id)
-      end
-      woken = woken + 1
+      call('ZADD', ready[p], r.queued, id)
     end
-    call('HSET', record, id, format_record(r))
-    add(out, id, r.priority, r.state)
+    woken = woken + 1
   end
+  call('HSET', record, id, format_record(r))
+  add(out, id, r.priority, r.state)
 end
 push_wake(wake, woken)
 return out

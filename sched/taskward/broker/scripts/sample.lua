@@ -4,8 +4,13 @@
 -- ARGV 2 ms after which a silent worker no longer counts
 -- RETURNS now_ms, running, cancelling, finished, workers; then 6 a priority: ready, scheduled, retry, dead,
 --      oldest queued_us ('' none), earliest retry due ms ('' none)
-local out = {int(now_ms), call('ZCARD', running), call('HLEN', cancel), call('ZCARD', done),
-             call('ZCOUNT', workers_seen, int(now_ms - tonumber(ARGV[2])), '+inf')}
+-- The APIs report as well; their ids begin with "api:".
+local live = 0
+for _, id in ipairs(call('ZRANGE', workers_seen, int(now_ms - tonumber(ARGV[2])), '+inf', 'BYSCORE')) do
+  if string.sub(id, 1, 4) ~= 'api:' then live = live + 1 end
+end
+
+local out = {int(now_ms), call('ZCARD', running), call('HLEN', cancel), call('ZCARD', done), live}
 for p = 1, P do
   add(out, call('ZCARD', ready[p]), call('ZCARD', scheduled[p]), call('ZCARD', retry[p]), call('ZCARD', dead[p]),
       call('ZRANGE', ready[p], 0, 0, 'WITHSCORES')[2] or '', call('ZRANGE', retry[p], 0, 0, 'WITHSCORES')[2] or '')

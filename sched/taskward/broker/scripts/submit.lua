@@ -21,6 +21,7 @@ local function due_ms(due)
   return ms > now_ms and int(ms) or ''
 end
 
+local created = ',' .. int(now_ms) .. ','
 local specs, keys, expiries, to_ready, to_scheduled = {}, {}, {}, {}, {}
 local new, new_keys, woken = {}, {}, 0
 for p = 1, P do to_ready[p], to_scheduled[p] = {}, {} end
@@ -38,10 +39,12 @@ end
 
 local function insert(n, id, at)
   local p, due, by, key, json = tonumber(ARGV[at + 1]), due_ms(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
-  new[id] = int(now_ms) .. ',' .. due .. ',' .. by .. ';' .. json
-  add(specs, id, new[id])
+  new[id] = by .. created .. due .. ';' .. json
+  local k = #specs
+  specs[k + 1], specs[k + 2] = id, new[id]
   if due == '' then
-    add(to_ready[p], int(now_us + n - 1), id) -- first in, first out, also within one call
+    k = #to_ready[p]
+    to_ready[p][k + 1], to_ready[p][k + 2] = int(now_us + n - 1), id -- first in, first out, also within one call
     woken = woken + 1
   else
     add(to_scheduled[p], due, id)
@@ -54,20 +57,21 @@ local function insert(n, id, at)
   waiting = waiting + 1
 end
 
-local ids, out = {}, {0}
-for at = FIRST, #ARGV, WIDTH do ids[#ids + 1] = ARGV[at] end
+local ids, out, k = {}, {0}, 1
+for at = FIRST, #ARGV, WIDTH do ids[(at - FIRST) / WIDTH + 1] = ARGV[at] end
 local stored = #ids > 0 and call('HMGET', spec, unpack(ids)) or {}
 for n, id in ipairs(ids) do
   local at = FIRST + (n - 1) * WIDTH
   local holder, text = existing(id, stored[n], ARGV[at + 4])
   if holder then
-    add(out, (text == '' or json_of(text) == ARGV[at + 5]) and REPLAY or CONFLICT, holder)
+    out[k + 1], out[k + 2] = (text == '' or json_of(text) == ARGV[at + 5]) and REPLAY or CONFLICT, holder
   elseif limit > 0 and waiting >= limit then
-    add(out, FULL, id)
+    out[k + 1], out[k + 2] = FULL, id
   else
     insert(n, id, at)
-    add(out, CREATED, id)
+    out[k + 1], out[k + 2] = CREATED, id
   end
+  k = k + 2
 end
 
 -- write

@@ -1,0 +1,142 @@
+"""RESP on a Trio stream: the short way to a single server, with hiredis reading and writing the protocol in C.
+
+redis-py under trio-asyncio costs three scheduler passes and a task a call; this costs none (docs/benchmarks.md). It does
+only what the scripts need: one request, one reply, on a connection that is thrown away whenever anything is in doubt.
+Protocol: RESP2, as specified at redis.io/docs/latest/develop/reference/protocol-spec.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import hiredis
+import redis.connection
+import trio
+
+from taskward.errors import BrokerUnavailable
+
+CONNECT_SECONDS = 2.0
+READ_BYTES = 262_144
+MOST_IDLE = 8
+
+
+class ReplyError(Exception):
+    """The server answered with an error; the text begins with its code."""
+
+
+class Wire:
+    """One connection. Not to be shared: whoever has it waits for the reply."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._reader = hiredis.Reader(replyError=ReplyError)
+
+    async def call(self, parts: tuple[Any, ...]) -> Any:
+        """Send one command. Raises ReplyError for an error reply, BrokerUnavailable where the connection ends."""
+        try:
+            await self._stream.send_all(hiredis.pack_command(parts))
+            reply = self._reader.gets()
+            while reply is False:
+                data = await self._stream.receive_some(READ_BYTES)
+                if not data:
+                    raise BrokerUnavailable("Redis closed the connection")
+                self._reader.feed(data)
+                reply = self._reader.gets()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as exc:
+            raise BrokerUnavailable(f"the connection to Redis broke: {exc}") from exc
+        if isinstance(reply, ReplyError):
+            raise reply
+        return reply
+
+    async def aclose(self) -> None:
+        """Close without waiting for anybody."""
+        await trio.aclose_forcefully(self._stream)
+
+
+class Dialer:
+    """Opens wires to one server and keeps a few idle ones. Raises BrokerUnavailable where the server is not there."""
+
+    def __init__(self, url: str, *, name: str) -> None:
+        self._at: Mapping[str, Any] = redis.connection.parse_url(url)
+        self._secure = url.startswith("rediss:")
+        self._name = name
+        self._idle: list[Wire] = []
+
+    async def call(self, parts: tuple[Any, ...]) -> Any:
+        """One command on a wire of its own. A wire whose call did not end with a reply is not used again."""
+        wire = self._idle.pop() if self._idle else await self._dial()
+        whole = False
+        try:
+            reply = await wire.call(parts)
+            whole = True
+        except ReplyError:
+            whole = True
+            raise
+        finally:
+            if whole and len(self._idle) < MOST_IDLE:
+                self._idle.append(wire)
+            else:
+                await wire.aclose()
+        return reply
+
+    async def aclose(self) -> None:
+        """Close the idle wires; those in use are closed by their calls."""
+        while self._idle:
+            await self._idle.pop().aclose()
+
+    async def drop_idle(self) -> None:
+        """After a failure the other wires are no better: the server may have moved or be another's replica now."""
+        await self.aclose()
+
+    async def _dial(self) -> Wire:
+        try:
+            with trio.fail_after(CONNECT_SECONDS):
+                wire = Wire(await self._open_stream())
+        except (trio.TooSlowError, OSError, trio.BrokenResourceError) as exc:
+            raise BrokerUnavailable(f"Redis is not reachable: {exc or 'no connection in time'}") from exc
+        async with _closed_on_failure(wire):
+            await self._greet(wire)
+        return wire
+
+    async def _open_stream(self) -> trio.abc.Stream:
+        if "path" in self._at:
+            return await trio.open_unix_socket(self._at["path"])
+        host, port = self._at.get("host", "localhost"), int(self._at.get("port", 6379))
+        stream = await trio.open_tcp_stream(host, port)
+        if not self._secure:
+            return stream
+        secure = trio.SSLStream(stream, _ssl_context(self._at), server_hostname=host)
+        await secure.do_handshake()
+        return secure
+
+    async def _greet(self, wire: Wire) -> None:
+        at = self._at
+        try:
+            if at.get("password"):
+                user = (at["username"],) if at.get("username") else ()
+                await wire.call(("AUTH", *user, at["password"]))
+            if int(at.get("db", 0)):
+                await wire.call(("SELECT", int(at["db"])))
+            await wire.call(("CLIENT", "SETNAME", self._name.replace(" ", "-")))
+        except ReplyError as exc:
+            raise BrokerUnavailable(f"Redis does not let us in: {exc}") from exc
+
+
+@asynccontextmanager
+async def _closed_on_failure(wire: Wire) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException:
+        await wire.aclose()  # never blocks
+        raise
+
+
+def _ssl_context(at: Mapping[str, Any]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=at.get("ssl_ca_certs"))
+    if at.get("ssl_certfile"):
+        context.load_cert_chain(at["ssl_certfile"], at.get("ssl_keyfile"))
+    if at.get("ssl_cert_reqs") == "none":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
