@@ -64,10 +64,10 @@ class Workshop:
         self.broker = self.broker_with()
         self._ids = 0
 
-    def broker_with(self, **terms: int) -> Broker:
+    def broker_with(self, connection: Connection | None = None, **terms: int) -> Broker:
         """Another Broker on the same queue."""
         return Broker(
-            self.connection,
+            connection or self.connection,
             queue=self.queue,
             priorities=PRIORITIES,
             terms=TERMS._replace(**terms),
@@ -89,13 +89,18 @@ class Workshop:
 
     @asynccontextmanager
     async def working(
-        self, *, cancel_grace: float = 0.5, drain_grace: float = 5.0, **options: Any
+        self,
+        *,
+        cancel_grace: float = 0.5,
+        drain_grace: float = 5.0,
+        keeper_connection: Connection | None = None,
+        **options: Any,
     ) -> AsyncIterator[Pool]:
-        """Run a worker for the length of the block, then drain it."""
+        """Run a worker for the length of the block, then drain it. Its keeper may have a connection of its own."""
         pool = self.pool(**options)
         lease_ms = options.get("lease_ms", TERMS.lease_ms)
         keeper = Keeper(
-            broker=self.broker_with(lease_ms=lease_ms),
+            broker=self.broker_with(keeper_connection, lease_ms=lease_ms),
             held=pool.held,
             lease_seconds=lease_ms / 1000,
             cancel_grace=cancel_grace,

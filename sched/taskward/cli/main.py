@@ -28,10 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     try:
         return int(options.run(options))
-    except (TaskwardError, BaseExceptionGroup) as exc:
+    except (TaskwardError, KeyboardInterrupt, BaseExceptionGroup) as exc:
         return _report(exc)
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:  # `taskward list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -57,10 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-Commands = tasks.Commands
-
-
-def _add_dev(commands: Commands) -> None:
+def _add_dev(commands: tasks.Commands) -> None:
     dev = _add("dev", commands, _dev, "run everything on this machine: a server of its own, API and worker")
     dev.description = (
         "Starts an embedded Valkey (unless REDIS_URL is set), the API and a worker, each as its own process. "
@@ -73,7 +68,7 @@ def _add_dev(commands: Commands) -> None:
     dev.add_argument("--worker-metrics", metavar="ADDR", default=":2113", help="the worker's (%(default)s)")
 
 
-def _add(name: str, commands: Commands, run: tasks.Run, text: str) -> argparse.ArgumentParser:
+def _add(name: str, commands: tasks.Commands, run: tasks.Run, text: str) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     command.set_defaults(run=run)
     return command
@@ -88,37 +83,38 @@ def _dev(options: argparse.Namespace) -> int:
     return dev.run(options, os.environ)
 
 
-def _api(options: argparse.Namespace) -> int:
+def _api(_options: argparse.Namespace) -> int:
+    config = Config.from_env(os.environ)
     from taskward.cli import api
 
-    api.run(Config.from_env(os.environ))
-    return 0
+    return api.run(config)
 
 
 def _worker(options: argparse.Namespace) -> int:
+    config = Config.from_env(os.environ)
     from taskward.cli import worker
 
     if str(Path.cwd()) not in sys.path:  # the installed command does not look for modules here, `python -m` does
         sys.path.insert(0, str(Path.cwd()))
-    worker.run(Config.from_env(os.environ), options.app)
-    return 0
+    return worker.run(config, options.app)
 
 
-def _check(options: argparse.Namespace) -> int:
+def _check(_options: argparse.Namespace) -> int:
     from taskward.cli import check
 
     return check.run(Config.from_env(os.environ))
 
 
-def _version(options: argparse.Namespace) -> int:
+def _version(_options: argparse.Namespace) -> int:
     print(f"taskward {__version__}")
     return 0
 
 
 def _report(exc: BaseException) -> int:
     errors = list(_leaves(exc))
-    unexpected = [error for error in errors if not isinstance(error, TaskwardError)]
-    if unexpected:
+    if all(isinstance(error, KeyboardInterrupt) for error in errors):
+        return 130
+    if not all(isinstance(error, TaskwardError) for error in errors):
         raise exc
     for error in dict.fromkeys(map(str, errors)):
         print(f"taskward: {error}", file=sys.stderr)

@@ -1,30 +1,98 @@
 """What the API's and the worker's processes have in common: telemetry around everything, and a server to trust."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Literal
-
-import trio
 
 from taskward import __version__
 from taskward.broker.broker import Broker
 from taskward.broker.outage import Outage
 from taskward.config import Config
-from taskward.errors import BrokerUnavailable
+from taskward.errors import BrokerUnavailable, ConfigError
 from taskward.events import Lifecycle, Observer, fan_out
 from taskward.task import Lease
+from taskward.telemetry.instruments import Role
 from taskward.telemetry.logs import LogObserver, configure
-from taskward.telemetry.metrics import Metrics
-
-Role = Literal["api", "worker"]
+from taskward.telemetry.metrics import Metrics, resource
+from taskward.telemetry.tracing import Tracing, tracing
 
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """One process's observers. `span` wraps an attempt where tracing is on."""
+    """One process's observers."""
 
     metrics: Metrics
+    tracing: Tracing
     observe: Observer
-    span: Callable[[Lease], AbstractContextManager[object]] | None
+
+    @property
+    def span(self) -> Callable[[Lease], AbstractContextManager[object]] | None:
+        """Wraps an attempt, where tracing is on."""
+        return self.tracing.attempt if self.tracing.enabled else None
+
+
+@asynccontextmanager
+async def open_telemetry(
+    config: Config,
+    *,
+    role: Role,
+    instance_id: str,
+    types: Sequence[str] = (),
+    label: Callable[[str], str] = str,
+    environ: Mapping[str, str] = os.environ,
+) -> AsyncIterator[Telemetry]:
+    """Logs, metrics and traces of this process; what is left of them is sent at the end, for a second at most.
+
+    Raises ConfigError for OTEL_* settings that cannot be followed.
+    """
+    traces = tracing(environ, resource=resource(role, instance_id, __version__), label=label)
+    configure(config.log_level, config.log_format, current_span=traces.current_span)
+    metrics = Metrics(
+        role,
+        priorities=config.priority_names,
+        types=types,
+        instance_id=instance_id,
+        version=__version__,
+        sample_seconds=config.metrics_sample_ms / 1000,
+        current_span=traces.current_span,
+    )
+    observers = [metrics.observe, LogObserver(), *([traces.observe] if traces.enabled else [])]
+    try:
+        with metrics.loop.watching():
+            yield Telemetry(metrics, traces, fan_out(*observers))
+    finally:
+        await metrics.close()
+        await traces.close()
+
+
+async def trusted(broker: Broker, observe: Observer) -> None:
+    """Wait until Redis answers, then look at how it is set up. Raises BrokerRefused where tasks could be lost."""
+    outage = Outage("start", observe)
+    while True:
+        try:
+            warnings = await broker.check()
+        except BrokerUnavailable as exc:
+            await outage.sit_out(exc)
+        else:
+            break
+    outage.over()
+    for warning in warnings:
+        observe(Lifecycle("redis is not durable", {"warning": warning}))
+
+
+def new_instance_id() -> str:
+    """Unique per start: host, process, and a random part. No bars or spaces: it is a field of a task's record."""
+    host = "".join(c if c.isalnum() or c in "-." else "-" for c in socket.gethostname())[:40]
+    return f"{host}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+@contextmanager
+def bound(setting: str, address: str) -> Iterator[None]:
+    """A port that cannot be had is one clear line: OSError to ConfigError."""
+    try:
+        yield
+    except OSError as exc:
+        raise ConfigError(f"{setting}={address}: cannot listen there: {exc.strerror or exc}") from exc

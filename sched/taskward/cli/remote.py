@@ -1,95 +1,66 @@
 """What the commands that talk to the API share: one request, one answer, errors as one line."""
 
-import ipaddress
+import http.client
 import json
 from collections.abc import Mapping
-from http.client import HTTPException, HTTPMessage
-from typing import IO, Any
-from urllib.error import HTTPError, URLError
+from typing import Any
 from urllib.parse import urlencode, urlsplit
-from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 import msgspec
 
 from taskward.errors import ConfigError, TaskwardError
 
-CALL_SECONDS = 30.0
+# Longer than the API waits for a task's end.
+CALL_SECONDS = 75.0
 
 
 class RequestFailed(TaskwardError):
-    """The API said no, or could not be asked. `status` is 0 where there was no answer."""
-
-    def __init__(self, message: str, *, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
+    """The API said no, or could not be asked."""
 
 
 class Remote:
-    """The API at `url`. Raises ConfigError where that is no http(s) URL."""
+    """The API at `url`. Raises ConfigError where that is no address. Proxies are not used, redirects not followed."""
 
     def __init__(self, url: str, *, token: str | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host = port = None
+        if not host or parts.scheme not in ("http", "https"):
             raise ConfigError(f"--url {url!r}: write http://host:port")
-        self.url = url.rstrip("/")
-        self._token = token
-        self._opener = _opener(parts.hostname)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._url = url
+        self._connection = kind(host, port, timeout=CALL_SECONDS)
+        self._prefix = parts.path.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def call(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None) -> Any:
-        """The answer's JSON. Unset (None) query values are left out. Raises RequestFailed."""
+        """The answer's JSON. Query values that are None are left out. Raises RequestFailed."""
         chosen = {name: value for name, value in (query or {}).items() if value is not None}
-        request = Request(self.url + path + (f"?{urlencode(chosen)}" if chosen else ""), method=method)  # noqa: S310
-        if self._token:
-            request.add_unredirected_header("Authorization", f"Bearer {self._token}")
-        if body is not None:
-            request.data = msgspec.json.encode(body)
-            request.add_header("Content-Type", "application/json")
+        target = self._prefix + path + (f"?{urlencode(chosen)}" if chosen else "")
+        headers = self._headers | ({} if body is None else {"Content-Type": "application/json"})
         try:
-            with self._opener.open(request, timeout=CALL_SECONDS) as answer:
-                return json.loads(answer.read() or b"null")
-        except HTTPError as exc:
-            with exc:
-                raise RequestFailed(describe_problem(exc.code, exc.read()), status=exc.code) from None
-        except (URLError, OSError, HTTPException) as exc:
-            reason = exc.reason if isinstance(exc, URLError) else exc
-            raise RequestFailed(f"{self.url} cannot be reached: {reason} (is it running? see --url)") from None
+            self._connection.request(method, target, None if body is None else msgspec.json.encode(body), headers)
+            answer = self._connection.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as exc:
+            raise RequestFailed(f"no answer from {self._url}: {exc} (does the API run? see --url)") from None
+        if answer.status >= 300:
+            raise RequestFailed(describe_problem(answer.status, text))
+        try:
+            return json.loads(text)
         except ValueError:
-            raise RequestFailed(f"{self.url} answered something that is not JSON: is it Taskward's API?") from None
+            raise RequestFailed(f"{self._url} answers with something that is not JSON: is it Taskward's API?") from None
 
 
 def describe_problem(status: int, body: bytes) -> str:
-    """An RFC 9457 problem as one line that names the field: "422 Unprocessable: /priority: no such priority"."""
+    """An RFC 9457 problem as one line, the field first: "/priority: one of high, default, low (422)"."""
     try:
         problem = json.loads(body)
     except ValueError:
         problem = None
     if not isinstance(problem, dict):
-        return f"the API answered {status}"
-    errors = [error for error in problem.get("errors") or [problem] if isinstance(error, dict)]
-    said = "; ".join(_one_line(error.get("pointer"), error.get("detail")) for error in errors)
-    return ": ".join(filter(None, [f"{status} {problem.get('title') or ''}".strip(), said]))
-
-
-def _one_line(pointer: object, detail: object) -> str:
-    return " ".join(": ".join(str(part) for part in (pointer, detail) if part).split())
-
-
-class _NoRedirects(HTTPRedirectHandler):
-    """A redirect is an answer like any other: the token goes nowhere else, a POST never becomes a GET."""
-
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> None:
-        return None
-
-
-def _opener(host: str) -> OpenerDirector:
-    # A proxy in the environment is for other machines.
-    return build_opener(_NoRedirects, *([ProxyHandler({})] if _is_loopback(host) else []))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return f"the API answers {status}"
+    said = [problem.get("pointer"), problem.get("detail") or problem.get("title")]
+    return " ".join(": ".join(str(part) for part in said if part).split()) + f" ({status})"

@@ -6,13 +6,11 @@ from functools import partial
 
 import trio
 
-from taskward import __version__
 from taskward.app import App, load
 from taskward.broker.broker import Broker, Terms
 from taskward.broker.connection import open_connection
 from taskward.broker.lifeline import Lifeline
-from taskward.broker.outage import Outage
-from taskward.cli.process import Telemetry, open_telemetry, trusted
+from taskward.cli.process import Telemetry, bound, new_instance_id, open_telemetry, trusted
 from taskward.cli.signals import stop_on_signal
 from taskward.config import Config, split_addr
 from taskward.errors import BrokerUnavailable
@@ -23,7 +21,7 @@ from taskward.telemetry.scrape import serve_scrapes
 from taskward.worker.executor import Executor
 from taskward.worker.keeper import Keeper
 from taskward.worker.pool import Defaults, Pool
-from taskward.worker.report import Report, new_worker_id
+from taskward.worker.report import Report
 from taskward.worker.watchdog import Watchdog
 
 METRICS_ADDR = ":2113"
@@ -40,10 +38,12 @@ def run(config: Config, app_path: str) -> int:
 
 
 async def _run(config: Config, app: App) -> int:
-    worker_id = new_worker_id()
+    worker_id = new_instance_id()
     metrics_addr = config.metrics_addr or METRICS_ADDR
     async with (
-        open_telemetry(config, role="worker", instance_id=worker_id, types=sorted(app.handlers)) as telemetry,
+        open_telemetry(
+            config, role="worker", instance_id=worker_id, types=sorted(app.handlers), label=app.label
+        ) as telemetry,
         open_connection(config.redis_url, name=f"taskward-worker {worker_id}") as connection,
     ):
         broker = Broker(
@@ -53,7 +53,6 @@ async def _run(config: Config, app: App) -> int:
             terms=Terms.of(config),
             observe=telemetry.observe,
         )
-        await trusted(broker, telemetry.observe)
         worker = _Worker(config, app, broker, telemetry, worker_id=worker_id, metrics_addr=metrics_addr)
         return await worker.serve()
 
@@ -118,9 +117,11 @@ class _Worker:
         async with trio.open_nursery() as background:
             host, port = split_addr("METRICS_ADDR", self._metrics_addr)
             await background.start(stop_on_signal, stop, self._abandon)
-            await background.start(
-                partial(serve_scrapes, self._telemetry.metrics, host=host, port=port, ready=self._readiness)
-            )
+            with bound("METRICS_ADDR", self._metrics_addr):
+                await background.start(
+                    partial(serve_scrapes, self._telemetry.metrics, host=host, port=port, ready=self._readiness)
+                )
+            await trusted(self._broker, self._observe)
             self._start_ticks(background)
             with self._watchdog.watching():
                 background.start_soon(self._watchdog.beat)

@@ -1,0 +1,191 @@
+"""The commands about tasks: submit, get, cancel, list, dlq. Each is one or a few requests to the API."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+import msgspec
+
+from taskward.cli.remote import Remote
+from taskward.errors import ConfigError
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
+Run = Callable[[argparse.Namespace], int]
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+# The longest the API waits in one request.
+LONGEST_WAIT_SECONDS = 60.0
+COLUMNS = ("id", "state", "type", "priority", "attempt", "created_at")
+SUBMIT_EXAMPLES = """\
+examples:
+  taskward submit echo '{"hello": "world"}' --wait 5
+  taskward submit sleep '{"seconds": 3}' --priority high --delay 10
+  jq '{url: .hook}' order.json | taskward submit http.request - --idempotency-key order-17
+"""
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the parsers of these commands."""
+    _add_submit(commands)
+    for name, run, text in (
+        ("get", _get, "print a task with its result, attempts and errors"),
+        ("cancel", _cancel, "ask a task to stop, or never to start"),
+    ):
+        _add(name, commands, run, text).add_argument("id", metavar="ID")
+    _add_list(commands)
+    dlq = commands.add_parser("dlq", help="the tasks given up on", description="The tasks given up on.")
+    words = dlq.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    dead = _add("list", words, _list, "list dead tasks")
+    dead.set_defaults(state="dead", priority=None)
+    _add_paging(dead)
+    redrive = _add("redrive", words, _redrive, "put dead tasks back into their queue")
+    redrive.add_argument("--type", metavar="TYPE", help="only tasks of this type")
+    redrive.add_argument("--limit", type=int, metavar="N", help="at most so many")
+    redrive.add_argument("--dry-run", action="store_true", help="only say how many it would be")
+
+
+def _add_submit(commands: Commands) -> None:
+    submit = _add("submit", commands, _submit, "submit a task and print its id")
+    submit.epilog = SUBMIT_EXAMPLES
+    submit.formatter_class = argparse.RawDescriptionHelpFormatter
+    submit.add_argument("type", metavar="TYPE", help="which handler runs it, e.g. echo")
+    submit.add_argument("payload", metavar="PAYLOAD", nargs="?", help="JSON; - reads it from stdin")
+    submit.add_argument("--priority", metavar="NAME", help="high, default or low where the server names no others")
+    submit.add_argument("--delay", type=float, dest="delay_seconds", metavar="S", help="start in so many seconds")
+    submit.add_argument("--run-at", metavar="TIME", help="start at this moment, e.g. 2030-01-01T08:00:00Z")
+    submit.add_argument("--expires-at", metavar="TIME", help="do not start after this moment")
+    submit.add_argument("--deadline", metavar="TIME", help="must be finished by this moment")
+    submit.add_argument("--timeout", type=float, dest="timeout_seconds", metavar="S", help="one attempt's time")
+    submit.add_argument("--max-attempts", type=int, metavar="N", help="how often it may be tried")
+    submit.add_argument("--idempotency-key", metavar="KEY", help="submitting the key again gives the same task")
+    submit.add_argument("--tag", action="append", dest="tags", metavar="TAG", help="may be given more than once")
+    submit.add_argument("--id", metavar="ID", help="the task's id, instead of a new one")
+    submit.add_argument(
+        "--wait",
+        type=float,
+        metavar="S",
+        help="wait so long for its end and print the task; exit 1 unless it succeeded",
+    )
+
+
+def _add_list(commands: Commands) -> None:
+    listing = _add("list", commands, _list, "list tasks")
+    listing.add_argument("--state", help="scheduled, queued, running, retrying, succeeded, dead ...")
+    listing.add_argument("--priority", metavar="NAME")
+    _add_paging(listing)
+
+
+def _add_paging(listing: argparse.ArgumentParser) -> None:
+    listing.add_argument("--type", metavar="TYPE")
+    listing.add_argument("--limit", type=int, metavar="N", help="tasks a page")
+    listing.add_argument("--page-token", metavar="TOKEN", help="go on where the last page ended")
+    listing.add_argument("--json", action="store_true", help="the whole answer as JSON")
+
+
+def _add(name: str, commands: Commands, run: Run, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(run=run)
+    command.add_argument(
+        "--url", default=os.environ.get("TASKWARD_URL", DEFAULT_URL), help="the API (TASKWARD_URL, or %(default)s)"
+    )
+    return command
+
+
+def _submit(options: argparse.Namespace) -> int:
+    api = _remote(options)
+    task_id = api.call("POST", "/tasks", body=submission(options))["id"]
+    if options.wait is None:
+        print(task_id)
+        return 0
+    task = _wait(api, task_id, seconds=options.wait)
+    _print_json(task)
+    if not task["terminal"]:
+        print(f"taskward: {task_id} is still {task['state']} after {options.wait:g} s", file=sys.stderr)
+    return 0 if task["state"] == "succeeded" else 1
+
+
+def submission(options: argparse.Namespace) -> dict[str, Any]:
+    """The body for POST /tasks: only what was said. Raises ConfigError where the payload is not JSON."""
+    fields = {name: getattr(options, name) for name in _SUBMITTED if getattr(options, name) is not None}
+    if options.payload is not None:
+        text = sys.stdin.read() if options.payload == "-" else options.payload
+        fields["payload"] = _json(text)
+    return fields
+
+
+_SUBMITTED = (
+    *("type", "priority", "delay_seconds", "run_at", "expires_at", "deadline", "timeout_seconds", "max_attempts"),
+    *("idempotency_key", "tags", "id"),
+)
+
+
+def _json(text: str) -> msgspec.Raw:
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError as exc:
+        raise ConfigError(f"PAYLOAD is not JSON ({exc}); a text needs its quotes: '\"like this\"'") from None
+    return msgspec.Raw(text.encode())
+
+
+def _wait(api: Remote, task_id: str, *, seconds: float) -> dict[str, Any]:
+    end = time.monotonic() + seconds
+    while True:
+        left = max(0.0, end - time.monotonic())
+        task: dict[str, Any] = api.call("GET", _path(task_id), query={"wait": min(left, LONGEST_WAIT_SECONDS)})
+        if task["terminal"] or left <= LONGEST_WAIT_SECONDS:
+            return task
+
+
+def _get(options: argparse.Namespace) -> int:
+    _print_json(_remote(options).call("GET", _path(options.id)))
+    return 0
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    answer = _remote(options).call("POST", _path(options.id) + "/cancel")
+    print(answer.get("state", "asked") if isinstance(answer, dict) else "asked")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    query = {name: getattr(options, name) for name in ("state", "type", "priority", "limit", "page_token")}
+    page = _remote(options).call("GET", "/tasks", query=query)
+    if options.json:
+        _print_json(page)
+        return 0
+    for line in table(page["tasks"]):
+        print(line)
+    if page.get("next_page_token"):
+        print(f"more: --page-token {page['next_page_token']}", file=sys.stderr)
+    return 0
+
+
+def table(tasks: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Lines with one task each, under a head; columns as wide as what is in them."""
+    rows = [COLUMNS, *(tuple(str(task.get(name, "")) for name in COLUMNS) for task in tasks)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _redrive(options: argparse.Namespace) -> int:
+    chosen = {"type": options.type, "limit": options.limit, "dry_run": options.dry_run or None}
+    body = {name: value for name, value in chosen.items() if value is not None}
+    _print_json(_remote(options).call("POST", "/dlq/redrive", body=body))
+    return 0
+
+
+def _remote(options: argparse.Namespace) -> Remote:
+    return Remote(options.url, token=os.environ.get("TASKWARD_TOKEN"))
+
+
+def _path(task_id: str) -> str:
+    return f"/tasks/{quote(task_id, safe='')}"
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
