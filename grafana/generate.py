@@ -1,4 +1,4 @@
-"""Writes grafana/dashboard.json. What is shown stands in rows(), how panels look in the modules beside it.
+"""Writes grafana/dashboard.json. What is shown stands in rows(), how panels look in panels.py.
 
     python grafana/generate.py           write it
     python grafana/generate.py --check   exit with 1 where it differs from what would be written
@@ -12,8 +12,8 @@ import json
 import sys
 from pathlib import Path
 
+from frame import dashboard
 from panels import Panel, Row, bars, lines, place, stat, table
-from shell import dashboard
 
 TARGET = Path(__file__).with_name("dashboard.json")
 RATE = "$__rate_interval"
@@ -21,8 +21,8 @@ RATE = "$__rate_interval"
 
 def main() -> int:
     """Write the file, or compare."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--check", action="store_true")
+    parser = argparse.ArgumentParser(description="Write grafana/dashboard.json.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where it differs")
     check = parser.parse_args().check
     text = render()
     if check:
@@ -68,12 +68,15 @@ def quantiles(histogram: str) -> list[tuple[str, str]]:
     return [(quantile(q, histogram), f"p{q * 100:.0f}") for q in (0.5, 0.95, 0.99)]
 
 
+# One panel is a few lines here, not a column of arguments.
+# fmt: off
+
 def overview() -> list[Panel]:
     """What an operator looks at first; a red number is a number an alert fires at."""
     dead = "max by (priority) (dlq_depth{@p} - min_over_time(dlq_depth{@p}[15m]))"
-    firing = 'ALERTS{alertstate="firing", service="taskward"}'
-    labels = "severity, alertname, priority, job, instance, kind"
     slots = "sum(avg_over_time(worker_slots_busy{@}[1m])) / sum(avg_over_time(worker_slots_total{@}[1m]))"
+    firing = 'ALERTS{alertstate="firing", service="taskward"}'
+    since = f'(time() - ALERTS_FOR_STATE{{service="taskward"}} and ignoring (alertstate) {firing})'
     return [
         stat("Deepest queue", "Tasks that wait in the fullest queue.", "short", "max(queue_depth{@p})",
              amber=500, red=1000, alert="TaskwardQueueDepthHigh"),
@@ -97,18 +100,18 @@ def overview() -> list[Panel]:
         stat("Violated invariants", "Tasks whose places in Redis contradict each other.", "short",
              "sum(max by (kind) (invariant_violations{@}))", red=1, alert="TaskwardInvariantViolated"),
         stat("Firing alerts", "See the list below.", "short", f"count({firing}) or vector(0)", red=1),
-        table("Firing alerts, longest first", "Click a name for its runbook.",
-              [f'max by ({labels}) (time() - ALERTS_FOR_STATE{{service="taskward"}} and ignoring (alertstate) {firing})'],
+        table("Firing alerts, longest first", "None where there is no data. A name leads to its runbook.",
+              [f"max by (severity, alertname, priority, job, instance, kind) {since}"],
               columns={"severity": "Severity", "alertname": "Alert", "priority": "Priority", "kind": "Kind",
                        "job": "Job", "instance": "Instance", "Value": "For"},
-              units={"For": "s"}, sort="For", runbooks="Alert", empty="Nothing fires.", width=14, height=6),
+              units={"For": "s"}, sort="For", runbooks="Alert", width=14, height=6),
         bars("Where the tasks are", "Tasks in each place of the queue now, all priorities.", "short",
              [("sum(max by (priority) (scheduled_depth{@p}))", "scheduled"),
               ("sum(max by (priority) (queue_depth{@p}))", "queued"),
               ("max(processing_inflight{@})", "running"),
               ("sum(max by (priority) (retry_set_depth{@p}))", "retrying"),
               ("sum(max by (priority) (dlq_depth{@p}))", "dead")], width=10, height=6),
-    ]  # fmt: skip
+    ]
 
 
 def queues() -> list[Panel]:
@@ -123,18 +126,18 @@ def queues() -> list[Panel]:
         lines("Oldest waiting task", "How long the oldest task could have run; nothing while none waits.", "s",
               [("max by (priority) (queue_oldest_task_age_seconds{@p})", "{{priority}}")],
               limit=300, alert="TaskwardOldestTaskWaits"),
-        lines("Backlog in seconds of work", "Depth over the rate at which tasks are taken (5m): how long a new task waits.",
-              "s", [("sum(max by (priority) (queue_depth{@p})) / sum(rate(tasks_dequeued_total{@p}[5m]))", "backlog")]),
+        lines("Backlog in seconds of work", "How long a new task waits: depth over the rate of starts (5m).", "s",
+              [("sum(max by (priority) (queue_depth{@p})) / sum(rate(tasks_dequeued_total{@p}[5m]))", "backlog")]),
         lines("Scheduled", "Tasks that wait for their time.", "short",
               [("max by (priority) (scheduled_depth{@p})", "{{priority}}")]),
-    ]  # fmt: skip
+    ]
 
 
 def latency() -> list[Panel]:
     """How long things take."""
     return [
-        lines("Run time", "Handler start to scope exit, whatever the outcome. Points are exemplars: they lead to traces.",
-              "s", quantiles("task_run_seconds{@t}"), limit=0.5, alert="TaskwardTasksSlow", exemplars=True),
+        lines("Run time", "Handler start to scope exit, whatever the outcome. Points are exemplars, with traces.", "s",
+              quantiles("task_run_seconds{@t}"), limit=0.5, alert="TaskwardTasksSlow", exemplars=True),
         lines("p95 run time by type", "Which handler is slow.", "s",
               [(quantile(0.95, "task_run_seconds{@t}", "type, "), "{{type}}")]),
         bars("Run times (5m)", "Attempts of the last 5 minutes by how long they ran, up to so many seconds.", "short",
@@ -143,9 +146,9 @@ def latency() -> list[Panel]:
               quantiles("enqueue_to_start_seconds{@p}"), exemplars=True),
         lines("p95 wait by priority", "Whether high really is served first.", "s",
               [(quantile(0.95, "enqueue_to_start_seconds{@p}", "priority, "), "{{priority}}")]),
-        lines("Where time goes", "Seconds tasks spend in each state per second, which is how many are in it on average.",
+        lines("Where time goes", "Seconds tasks spent in each state each second: how many are in it, on average.",
               "short", [(f"sum by (state) (rate(task_state_seconds_total{{@t}}[{RATE}]))", "{{state}}")], stacked=True),
-    ]  # fmt: skip
+    ]
 
 
 def outcomes() -> list[Panel]:
@@ -161,9 +164,11 @@ def outcomes() -> list[Panel]:
         lines("Failure rate by type (5m)", "Failed over ended attempts, of the last 5 minutes.", "percentunit",
               [(failure_ratio(" by (type) ", "5m"), "{{type}}")], limit=0.1, alert="TaskwardFailureRateHigh"),
         table("Types (5m)", "Each type of task, over the last 5 minutes.",
-              [f"{per_type.format('succeeded')} + {per_type.format('failed')}", failure_ratio(" by (type) ", "5m"),
-               quantile(0.5, "task_run_seconds{@t}", "type, ", "5m"), quantile(0.95, "task_run_seconds{@t}", "type, ", "5m"),
-               'sum by (type) (rate(task_state_seconds_total{@t,state="running"}[5m]))',
+              [f"{per_type.format('succeeded')} + {per_type.format('failed')}",
+               failure_ratio(" by (type) ", "5m"),
+               quantile(0.5, "task_run_seconds{@t}", "type, ", "5m"),
+               quantile(0.95, "task_run_seconds{@t}", "type, ", "5m"),
+               'sum by (type) (rate(task_state_seconds_total{@t, state="running"}[5m]))',
                "sum by (type) (increase(tasks_retried_total{@tp}[5m]))",
                "sum by (type) (increase(tasks_dead_total{@tp}[5m]))"],
               columns={"type": "Type", "Value #A": "Attempts", "Value #B": "Failure rate", "Value #C": "p50 run time",
@@ -171,7 +176,7 @@ def outcomes() -> list[Panel]:
               units={"Attempts": "ops", "Failure rate": "percentunit", "p50 run time": "s", "p95 run time": "s",
                      "Slots held": "short", "Retries": "short", "Dead": "short"},
               limits={"Failure rate": 0.1, "p95 run time": 0.5}, sort="Attempts", width=24, height=7),
-    ]  # fmt: skip
+    ]
 
 
 def retries() -> list[Panel]:
@@ -182,14 +187,14 @@ def retries() -> list[Panel]:
         lines("Retries by reason (5m)", "Attempts put off in 5 minutes. asked: the handler raised Retry.", "short",
               [("sum by (reason) (increase(task_retry_reasons_total{@}[5m]))", "{{reason}}")],
               stacked=True, limit=500, alert="TaskwardRetrySurge"),
-        lines("Overdue retries", "How long the most overdue retry has been due; nothing while none is.", "s",
+        lines("Overdue retries", "How long the most overdue retry has been due; nothing while none waits.", "s",
               [("max by (priority) (retry_overdue_seconds{@p})", "{{priority}}")]),
         lines("DLQ", "Tasks given up on.", "short", [("max by (priority) (dlq_depth{@p})", "{{priority}}")]),
         lines("Dead by reason (15m)", "Tasks sent to the DLQ in 15 minutes, by type and reason.", "short",
               [("sum by (type, reason) (increase(tasks_dead_total{@tp}[15m])) > 0", "{{type}}: {{reason}}")]),
         bars("Attempts a task took (5m)", "Tasks that ended in the last 5 minutes, by attempts taken, up to so many.",
              "short", [("sum by (le) (increase(task_attempts_bucket{@}[5m]))", "{{le}}")], heatmap=True),
-    ]  # fmt: skip
+    ]
 
 
 def workers() -> list[Panel]:
@@ -198,14 +203,14 @@ def workers() -> list[Panel]:
         lines("Slots", "Slots that run a task, and all there are.", "short",
               [("sum(worker_slots_busy{@})", "busy"), ("sum(worker_slots_total{@})", "total")]),
         lines("Slots taken by worker", "Share of each worker's slots that run a task.", "percentunit",
-              [("sum by (instance) (worker_slots_busy{@}) / sum by (instance) (worker_slots_total{@})", "{{instance}}")],
-              limit=0.9, alert="TaskwardWorkersSaturated"),
-        lines("Leases lost (5m)", "Leases the reaper took back, writes refused after that, tasks given back, stalled loops.",
-              "short", [("sum(increase(tasks_reaped_total{@p}[5m]))", "reaped"),
-                        ("sum(increase(fenced_writes_total{@}[5m]))", "refused writes"),
-                        ("sum(increase(tasks_released_total{@p}[5m]))", "released"),
-                        ("sum(increase(loop_stalls_total{@}[5m]))", "loop stalls")]),
-        lines("Event loop busy", "Share of the time each process's loop was at work. At 1 it is the limit.", "percentunit",
+              [("sum by (instance) (worker_slots_busy{@}) / sum by (instance) (worker_slots_total{@})",
+                "{{instance}}")], limit=0.9, alert="TaskwardWorkersSaturated"),
+        lines("Leases lost (5m)", "Leases taken back, writes refused since, tasks given back, stalled loops.", "short",
+              [("sum(increase(tasks_reaped_total{@p}[5m]))", "reaped"),
+               ("sum(increase(fenced_writes_total{@}[5m]))", "refused writes"),
+               ("sum(increase(tasks_released_total{@p}[5m]))", "released"),
+               ("sum(increase(loop_stalls_total{@}[5m]))", "loop stalls")]),
+        lines("Event loop busy", "Share of the time each process's loop was at work: 100% is the limit.", "percentunit",
               [("event_loop_busy_ratio{@}", "{{instance}}")]),
         lines("Event loop lag", "Longest turn of each process's loop: how long everything else had to wait.", "s",
               [("event_loop_lag_seconds{@}", "{{instance}}")]),
@@ -217,7 +222,7 @@ def workers() -> list[Panel]:
               [("process_resident_memory_bytes{@}", "{{instance}}")]),
         lines("Open files", "Open descriptors of each process, sockets too.", "short",
               [("process_open_fds{@}", "{{instance}}")]),
-    ]  # fmt: skip
+    ]
 
 
 def api() -> list[Panel]:
@@ -237,7 +242,7 @@ def api() -> list[Panel]:
         lines("Replayed submissions", "Submissions answered with a task that existed already, each second.", "ops",
               [(f"sum by (priority) (rate(tasks_deduplicated_total{{@p}}[{RATE}]))", "{{priority}}")]),
         lines("Payloads", "Size of the payloads of new tasks, as JSON.", "bytes", quantiles("task_payload_bytes{@}")),
-    ]  # fmt: skip
+    ]
 
 
 def redis() -> list[Panel]:
@@ -249,7 +254,7 @@ def redis() -> list[Panel]:
               [(f"sum by (op) (rate(redis_command_seconds_count{{@}}[{RATE}]))", "{{op}}")]),
         lines("Redis errors", "Calls each second that failed.", "ops",
               [(f"sum by (job, kind) (rate(redis_errors_total{{@}}[{RATE}]))", "{{job}}: {{kind}}")]),
-    ]  # fmt: skip
+    ]
 
 
 def scraping() -> list[Panel]:
@@ -268,7 +273,8 @@ def scraping() -> list[Panel]:
         lines("Age of the readings", "How long ago each process read the depths shown above.", "s",
               [("time() - max by (job, instance) (metrics_sample_timestamp_seconds{@})", "{{instance}}")],
               limit=30, alert="TaskwardSamplerStale", width=6),
-    ]  # fmt: skip
+    ]
+# fmt: on
 
 
 if __name__ == "__main__":

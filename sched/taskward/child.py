@@ -94,12 +94,14 @@ class Child:
         with self._following:
             try:
                 code = await self._hear_out()
+                if not self._stopping:
+                    self.ended_early = ChildEnded(self.name, _how(code), self._tail)
+                    self.kill()  # the watcher, and whatever the command left
+                    block.cancel()
+                elif code > 0:
+                    self._on_line(_how(code))
             finally:
                 self._gone.set()
-            if not self._stopping:
-                self.ended_early = ChildEnded(self.name, _how(code), self._tail)
-                self.kill()  # the watcher, and whatever the command left
-                block.cancel()
 
     async def stop(self, seconds: float) -> None:
         """Ask it to stop, wait at most `seconds`, then kill it with all it started."""
@@ -119,7 +121,9 @@ class Child:
         self._following.cancel()
 
     def kill(self) -> None:
-        """SIGKILL to the process and all in its group."""
+        """SIGKILL to the process and all in its group, while there is one."""
+        if self._gone.is_set():
+            return
         with suppress(ProcessLookupError, PermissionError):  # macOS says EPERM of a group of zombies
             os.killpg(self.pid, signal.SIGKILL)
 

@@ -91,7 +91,7 @@ class Connection:
     async def receive(self) -> Request | None:
         """The next request; None where the client left, or stayed idle. Raises Refused at the end."""
         inbox = self._inbox
-        if not inbox.requests and inbox.refusal is None and not await self._fill():
+        if not (inbox.requests or inbox.refusal or await self._fill()):
             return None
         if inbox.requests:
             return inbox.requests.popleft()
@@ -119,7 +119,7 @@ class Connection:
         """Read until there is a request or a refusal. False: the client is gone, or idle for too long."""
         inbox, phase = self._inbox, self._inbox.phase
         with trio.move_on_after(self._seconds[phase]) as scope:
-            while not inbox.requests and inbox.refusal is None:
+            while not (inbox.requests or inbox.refusal):
                 data = await self._stream.receive_some(RECEIVE_BYTES)
                 if not data:
                     return False
@@ -130,10 +130,8 @@ class Connection:
                 if inbox.take_continue():
                     await self._stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
         if scope.cancelled_caught:
-            if inbox.phase == IDLE:
-                return False
-            inbox.refusal = Refused(408, f"the {inbox.phase} took too long")
-        return True
+            inbox.refusal = None if inbox.phase == IDLE else Refused(408, f"the {inbox.phase} took too long")
+        return bool(inbox.requests or inbox.refusal)
 
 
 async def serve_connection(
@@ -148,16 +146,11 @@ async def serve_connection(
     except Refused as refused:
         await _turn_away(connection, (refuse or plain_refusal)(refused.status, str(refused)))
     except GONE:
-        return
+        pass
 
 
 async def serve(
-    answer: Answer,
-    listeners: Sequence[trio.SocketListener],
-    *,
-    limits: Limits,
-    refuse: Refusal | None = None,
-    task_status: trio.TaskStatus[Sequence[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+    answer: Answer, listeners: Sequence[trio.SocketListener], *, limits: Limits, refuse: Refusal | None = None
 ) -> None:
     """Serve for ever on open listeners. A client beyond `limits.connections` is closed unheard."""
     open_now = 0
@@ -172,7 +165,7 @@ async def serve(
         finally:
             open_now -= 1
 
-    await trio.serve_listeners(handle, list(listeners), task_status=task_status)
+    await trio.serve_listeners(handle, list(listeners))
 
 
 def plain_refusal(status: int, detail: str) -> Response:
@@ -249,8 +242,8 @@ class _Inbox:
     def on_headers_complete(self) -> None:
         headers, version = self._headers, self._parser.get_http_version()
         self._require(version in ("1.1", "1.0"), 505, f"HTTP/{version} is not spoken here")
-        one_host = b"host" in headers and b"," not in headers[b"host"]
-        self._require(one_host or version == "1.0", 400, "one Host header is needed")
+        hosts = headers[b"host"].count(b",") + 1 if b"host" in headers else 0
+        self._require(hosts == 1 or version == "1.0", 400, "one Host header is needed")
         has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
         upgrade = self._parser.should_upgrade()
         self._require(not (upgrade and has_body), 501, "upgrades are not spoken here")

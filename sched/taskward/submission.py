@@ -196,17 +196,21 @@ _AT = re.compile(r"(.*?)(?: - at `\$(.*)`)?", re.DOTALL)
 _FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(.*)`", re.DOTALL)
 
 
-def convert(value: Any, kind: type[Struct]) -> Struct:
-    """A decoded JSON value as a Struct. Raises InvalidTask, with the pointer of the field."""
+def convert(value: Any, kind: type[Struct], *, strict: bool = True) -> Struct:
+    """A decoded value as a Struct. Raises InvalidTask with the field's pointer. Not `strict`: numbers from text."""
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as exc:
-        at = _AT.fullmatch(str(exc))
-        assert at is not None
-        detail, path = at[1], (at[2] or "").replace(".", "/").replace("[", "/").replace("]", "")
-        if field := _FIELD.fullmatch(detail):
-            path += "/" + escape(field[1])
-        raise InvalidTask(detail[:200], pointer=path) from None
+        raise _invalid(str(exc)) from None
+
+
+def _invalid(message: str) -> InvalidTask:
+    at = _AT.fullmatch(message)
+    assert at is not None
+    detail, pointer = at[1], (at[2] or "").replace(".", "/").replace("[", "/").replace("]", "")
+    if field := _FIELD.fullmatch(detail):
+        pointer += "/" + escape(field[1])
+    return InvalidTask(detail[:200], pointer=pointer)
 
 
 _decode = msgspec.json.Decoder().decode

@@ -41,10 +41,12 @@ def add_commands(commands: Commands) -> None:
     dlq = commands.add_parser("dlq", help="the tasks given up on", description="The tasks given up on.")
     words = dlq.add_subparsers(title="commands", metavar="COMMAND", required=True)
     dead = _add("list", words, _list, "list dead tasks")
-    dead.set_defaults(state="dead", priority=None)
+    dead.set_defaults(state="dead")
+    dead.add_argument("--priority", metavar="NAME")
     _add_paging(dead)
     redrive = _add("redrive", words, _redrive, "put dead tasks back into their queue")
     redrive.add_argument("--type", metavar="TYPE", help="only tasks of this type")
+    redrive.add_argument("--priority", metavar="NAME", help="only tasks of this priority")
     redrive.add_argument("--limit", type=int, metavar="N", help="at most so many")
     redrive.add_argument("--dry-run", action="store_true", help="only say how many it would be")
 
@@ -173,8 +175,8 @@ def table(tasks: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _redrive(options: argparse.Namespace) -> int:
-    chosen = {"type": options.type, "limit": options.limit, "dry_run": options.dry_run or None}
-    body = {name: value for name, value in chosen.items() if value is not None}
+    chosen = {name: getattr(options, name) for name in ("type", "priority", "limit")}
+    body = {name: value for name, value in chosen.items() if value is not None} | {"dry_run": options.dry_run}
     _print_json(_remote(options).call("POST", "/dlq/redrive", body=body))
     return 0
 

@@ -28,7 +28,7 @@ from taskward.task import CancelCause, Lease
 from taskward.telemetry.histograms import Histogram, Labels, Span
 from taskward.telemetry.instruments import ERROR_KINDS, INSTRUMENTS, Instrument
 
-SpanOf = Callable[[Lease], Span | None]
+CurrentSpan = Callable[[], Span | None]
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
@@ -43,7 +43,7 @@ class Counter(dict[Labels, float]):
 class Counts:
     """Counters and histograms by their names in the table, and the latest of what is read rather than counted.
 
-    `span_of` names the sampled span an attempt belongs to, for exemplars. `clock` is in seconds.
+    `current_span` names the sampled span that is current, for exemplars. `clock` is in seconds.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Counts:
         *,
         priorities: Sequence[str],
         types: Sequence[str] = (),
-        span_of: SpanOf | None = None,
+        current_span: CurrentSpan | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         values = {"type": (*types, UNKNOWN_TYPE), "priority": tuple(priorities)}
@@ -62,7 +62,7 @@ class Counts:
         self.slots: SlotsChanged | None = None
         self.stuck: set[tuple[str, int]] = set()
         self.violations: Mapping[str, int] = {}
-        self._span_of = span_of
+        self._current_span = current_span
         self._clock = clock
         self._dequeued = self.counters["tasks_dequeued_total"]
         self._succeeded = self.counters["tasks_succeeded_total"]
@@ -119,13 +119,13 @@ class Counts:
         lease = event.lease
         key = (lease.spec.priority,)
         self._dequeued[key] += 1
-        self._wait[key].record(event.waited, self._span_of(lease) if self._span_of is not None else None)
+        self._wait[key].record(event.waited, None if self._current_span is None else self._current_span())
         self._spent[event.known_type, "queued"] += event.waited
 
     def _settled(self, event: TaskSettled) -> None:
         lease, type_, outcome = event.lease, event.known_type, event.outcome
         key = (type_, lease.spec.priority)
-        self._ran(lease, type_, event.seconds)
+        self._ran(lease, type_, event.seconds, event.span)
         # Each attempt is in exactly one of the three, so that they add up to task_run_seconds_count.
         if isinstance(outcome, Succeeded):
             self._succeeded[key] += 1
@@ -135,8 +135,8 @@ class Counts:
             self._failed[key] += 1
         self._decided(event.decision, key, lease)
 
-    def _ran(self, lease: Lease, type_: str, seconds: float) -> None:
-        self._run[type_,].record(seconds, self._span_of(lease) if self._span_of is not None else None)
+    def _ran(self, lease: Lease, type_: str, seconds: float, span: object) -> None:
+        self._run[type_,].record(seconds, span if isinstance(span, Span) else None)
         self._spent[type_, "running"] += seconds
         if self.stuck:
             self.stuck.discard((lease.id, lease.token))
@@ -158,7 +158,7 @@ class Counts:
                 assert_never(decision)
 
     def _lease_lost(self, event: LeaseWasLost) -> None:
-        self._ran(event.lease, event.known_type, event.seconds)
+        self._ran(event.lease, event.known_type, event.seconds, None)
         priority = event.lease.spec.priority
         self._add("tasks_cancelled_total", event.known_type, priority, CancelCause.LEASE_LOST)
         self._add("fenced_writes_total", event.op)

@@ -19,8 +19,10 @@ REDIS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 BYTES_BUCKETS = (64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0)
 ATTEMPT_BUCKETS = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 25.0)
 
-DEAD_REASONS = ("exception", "timeout", "discarded", "invalid_payload", "unknown_type", "undecodable", "reaped")
-RETRY_REASONS = ("exception", "timeout", "asked")
+FAIL_REASONS = ("exception", "timeout", "unknown_type", "invalid_result")
+DEAD_REASONS = (*FAIL_REASONS, "discarded", "invalid_payload", "undecodable", "reaped")
+RETRY_REASONS = (*FAIL_REASONS, "asked")
+REJECT_REASONS = ("unreadable-body", "invalid", "too-large", "conflict", "queue-full", "unavailable")
 CANCEL_CAUSES = ("user", "deadline", "shutdown", "lease_lost")
 TASK_STATES = ("queued", "running", "retry_wait")
 FENCED_OPS = ("settle", "extend", "progress")
@@ -181,9 +183,7 @@ BEYOND: tuple[Instrument, ...] = (
         PRIORITY,
         roles=WORKER,
     ),
-    Instrument(
-        "counter", "tasks_expired_total", "{task}", "Tasks dropped at claim: their expiry had passed.", roles=WORKER
-    ),
+    Instrument("counter", "tasks_expired_total", "{task}", "Tasks dropped at claim, past their expiry.", roles=WORKER),
     Instrument(
         "counter",
         "fenced_writes_total",
@@ -193,9 +193,7 @@ BEYOND: tuple[Instrument, ...] = (
         roles=WORKER,
         known={"op": FENCED_OPS},
     ),
-    Instrument(
-        "counter", "loop_stalls_total", "{stall}", "Times the watchdog saw the event loop stand still.", roles=WORKER
-    ),
+    Instrument("counter", "loop_stalls_total", "{stall}", "Times the watchdog saw the loop stand still.", roles=WORKER),
     Instrument(
         "counter",
         "task_state_seconds_total",
@@ -213,7 +211,15 @@ BEYOND: tuple[Instrument, ...] = (
         PRIORITY,
         roles=API,
     ),
-    Instrument("counter", "tasks_rejected_total", "{task}", "Submissions turned away.", ("reason",), roles=API),
+    Instrument(
+        "counter",
+        "tasks_rejected_total",
+        "{task}",
+        "Submissions turned away.",
+        ("reason",),
+        roles=API,
+        known={"reason": REJECT_REASONS},
+    ),
     Instrument(
         "counter",
         "redis_errors_total",
@@ -278,8 +284,9 @@ def for_role(role: Role) -> tuple[Instrument, ...]:
 
 def as_markdown() -> str:
     """The table as docs/metrics.md shows it."""
-    head = "| name | kind | labels | from | about | meaning |\n|---|---|---|---|---|---|\n"
-    return head + "".join(_row(i) for i in INSTRUMENTS)
+    return "| name | kind | labels | from | about | meaning |\n|---|---|---|---|---|---|\n" + "".join(
+        map(_row, INSTRUMENTS)
+    )
 
 
 def _row(i: Instrument) -> str:

@@ -20,6 +20,7 @@ class LoopMonitor(trio.abc.Instrument):
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Time the turns of the loop this is entered in."""
+        self._woke = time.perf_counter()
         trio.lowlevel.add_instrument(self)
         try:
             yield

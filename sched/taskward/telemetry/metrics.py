@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from taskward.events import Observer
-from taskward.telemetry.counts import Counts, SpanOf
+from taskward.telemetry.counts import Counts, CurrentSpan
 from taskward.telemetry.gauges import Reading, gauges
 from taskward.telemetry.histograms import Histogram
 from taskward.telemetry.instruments import Instrument, Role, for_role
@@ -16,7 +16,7 @@ class Metrics:
     """What one process exports: rendered at a scrape by exposition.py, sent as OTLP by push.py.
 
     Label sets that `types` and `priorities` tell in advance start at zero. `sample_seconds` is how often the queue is
-    sampled; `span_of` finds the span of an exemplar. `resource` describes the process: it becomes target_info.
+    sampled; `current_span` (tracing.py) is for exemplars.
     """
 
     def __init__(
@@ -28,14 +28,15 @@ class Metrics:
         instance_id: str,
         version: str,
         sample_seconds: float = 2.0,
-        span_of: SpanOf | None = None,
+        current_span: CurrentSpan | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        counts = Counts(priorities=priorities, types=types, span_of=span_of, clock=clock)
+        counts = Counts(priorities=priorities, types=types, current_span=current_span, clock=clock)
         self.observe: Observer = counts.observe
         self.work_totals: Callable[[], dict[str, Any]] = counts.work_totals
         self.loop = LoopMonitor()
         self.instruments = for_role(role)
+        self.began_ns = time.time_ns()
         self.resource = resource(role, instance_id, version)
         self._counts = counts
         self._gauges = gauges(counts, loop=self.loop, version=version, sample_seconds=sample_seconds, clock=clock)

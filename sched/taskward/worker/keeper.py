@@ -39,7 +39,7 @@ class Keeper:
         """Until cancelled. It must outlive the last handler."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._renew_in_time)
-            nursery.start_soon(self._fence_and_find_stuck)
+            nursery.start_soon(self._watch_time)
             nursery.start_soon(self._hear_cancels)
             nursery.start_soon(self._store_progress)
 
@@ -76,12 +76,13 @@ class Keeper:
             if answer:
                 running.cancel(CancelCause(answer))
 
-    async def _fence_and_find_stuck(self) -> None:
-        """Stop what may no longer run: the server could give it to somebody else. Report what does not stop."""
+    async def _watch_time(self) -> None:
+        """Stop what may no longer run: its time is up, or the server could give it away. Report what does not stop."""
         while True:
             await trio.sleep(LOOK_SECONDS)
             now = trio.current_time()
             for running in list(self._held.values()):
+                running.look_at_time(now)
                 if now >= running.held_until:
                     running.cancel(CancelCause.LEASE_LOST)
                 overdue = running.overdue(now)

@@ -1,7 +1,6 @@
 """What a worker says of itself: published to the store for GET /workers, the summary and service discovery."""
 
 import os
-import secrets
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +13,6 @@ from taskward.worker.pool import Pool
 from taskward.worker.watchdog import Watchdog
 
 MOST_RUNNING_SHOWN = 100
-
-
-def new_worker_id() -> str:
-    """Unique per start: host, process, and a random part. No bars or spaces: it is a field of the record."""
-    host = "".join(c if c.isalnum() or c in "-." else "-" for c in socket.gethostname())[:40]
-    return f"{host}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 class Report:

@@ -10,14 +10,23 @@ from taskward.task import CancelCause, Lease
 from taskward.worker.context import Context
 
 
+# A scope's deadline costs more than all else a short task needs, so only one that comes near is set. The keeper looks
+# at every task more often than this.
+NEAR_SECONDS = 0.6
+
+
 class Running:
-    """The one mutable thing about a task in a worker. The slot, the keeper and the watchdog share it."""
+    """The one mutable thing about a task in a worker. The slot, the keeper and the watchdog share it.
+
+    `ends_at` is when the attempt runs into its timeout or the task's deadline, on Trio's clock.
+    """
 
     __slots__ = (
         "began",
         "cancelled_at",
         "cause",
         "context",
+        "ends_at",
         "exited",
         "held_until",
         "label",
@@ -45,7 +54,10 @@ class Running:
         self.began = now
         self.seconds = 0.0
         self.held_until = lease.held_until
-        self.scope = trio.CancelScope(deadline=now + left)
+        self.ends_at = now + left
+        self.scope = trio.CancelScope()
+        if left < NEAR_SECONDS:
+            self.scope.deadline = self.ends_at
         self.context: Context | None = None
         self.cause: CancelCause | None = None
         self.cancelled_at: float | None = None
@@ -58,7 +70,7 @@ class Running:
 
     def make_context(self) -> Context:
         """For a handler that asks for one."""
-        left = self.scope.deadline - self.began
+        left = self.ends_at - self.began
         self.context = Context(self.lease, deadline=datetime.fromtimestamp(self.lease.started_us / 1e6 + left, UTC))
         return self.context
 
@@ -79,11 +91,16 @@ class Running:
         """Why the scope was cancelled: what somebody asked for, or else the time limit it ran into."""
         return self.cause or self.runs_into
 
+    def look_at_time(self, now: float) -> None:
+        """To be called about twice a NEAR_SECONDS: sets the scope's deadline before it comes."""
+        if self.ends_at - now < NEAR_SECONDS and self.scope.deadline != self.ends_at:
+            self.scope.deadline = self.ends_at
+
     def overdue(self, now: float) -> float | None:
         """Seconds since the handler was asked to stop, by a cause or by its time limit; None if it was not."""
         if self.exited or not self.scope.cancel_called:
             return None
-        return now - min(self.scope.deadline, self.cancelled_at or self.scope.deadline)
+        return now - (self.ends_at if self.cancelled_at is None else min(self.ends_at, self.cancelled_at))
 
     def stack(self) -> str:
         """Where the handler is, innermost frame last."""

@@ -1,0 +1,83 @@
+"""create_app: the HTTP application, made of the table of routes."""
+
+import time
+from datetime import UTC, datetime
+from functools import partial
+
+from quart import Response, g, request
+from quart_trio import QuartTrio
+
+from taskward.api import batch, tasks
+from taskward.api.auth import Scope
+from taskward.api.connection import HttpConnection, HttpRequest
+from taskward.api.problems import KINDS, answer, kind_of
+from taskward.api.routes import Route, by_name
+from taskward.api.service import Service
+from taskward.api.table import ROUTES
+from taskward.events import HttpAnswered, SubmissionRefused
+
+SUBMITTING = frozenset({tasks.submit_task.__name__, batch.submit_batch.__name__})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+RESPONSE_SECONDS = 30
+
+
+def create_app(service: Service, routes: tuple[Route, ...] = ROUTES) -> QuartTrio:
+    """Raises ValueError where a rule has no scope."""
+    app = QuartTrio(__name__, static_folder=None)
+    app.asgi_http_class = HttpConnection
+    app.request_class = HttpRequest
+    app.config.update(MAX_CONTENT_LENGTH=None, RESPONSE_TIMEOUT=RESPONSE_SECONDS, PROPAGATE_EXCEPTIONS=False)
+    table = by_name(routes)
+    for route in routes:
+        app.add_url_rule(
+            route.rule,
+            route.name,
+            partial(route.handler, service),
+            methods=[route.method],
+            provide_automatic_options=False,
+            strict_slashes=True,
+        )
+    scopes = {name: route.scope for name, route in table.items()}
+    if bare := [rule.rule for rule in app.url_map.iter_rules() if not isinstance(scopes.get(rule.endpoint), Scope)]:
+        raise ValueError(f"routes without a scope: {', '.join(bare)}")
+    _watch(app, service, table)
+    return app
+
+
+def _watch(app: QuartTrio, service: Service, table: dict[str, Route]) -> None:
+    """What happens before, after, and instead of every route. All async: Quart runs plain functions in threads."""
+
+    @app.before_request
+    async def admit() -> None:  # noqa: ASYNC124
+        g.began = time.perf_counter()
+        route = table.get(request.endpoint or "")
+        service.guard.admit(
+            route.scope if route else None,
+            authorization=request.headers.get("Authorization", ""),
+            host=request.headers.get("Host", ""),
+            site=request.headers.get("Sec-Fetch-Site", ""),
+            now=datetime.now(UTC),
+        )
+
+    @app.after_request
+    async def tell(response: Response) -> Response:  # noqa: ASYNC124
+        route = table.get(request.endpoint or "")
+        service.observe(
+            HttpAnswered(
+                request.method if request.method in METHODS else "_OTHER",
+                route.path if route else "unmatched",
+                response.status_code,
+                time.perf_counter() - g.began,
+            )
+        )
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    async def refuse(error: Exception) -> Response:  # noqa: ASYNC124
+        if request.endpoint in SUBMITTING:
+            service.observe(SubmissionRefused(kind_of(error).word))
+        return answer(error)
+
+    for kind in KINDS:
+        app.register_error_handler(kind, refuse)

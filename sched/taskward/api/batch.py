@@ -1,0 +1,129 @@
+"""/tasks/batch: many submissions in one request, as a JSON array or as a stream of lines; one result each."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+from quart import Response
+
+from taskward.api.auth import Scope
+from taskward.api.problems import Problem, problem_of
+from taskward.api.render import JSON, NDJSON, encode, respond, respond_stream
+from taskward.api.requests import body, require_content_type
+from taskward.api.routes import Route
+from taskward.api.service import Service
+from taskward.broker.broker import MOST_PER_CALL
+from taskward.client.gateway import Answer
+from taskward.errors import TaskTooLarge, TaskwardError
+from taskward.events import SubmissionRefused
+from taskward.submission import parse, parse_many
+from taskward.task import Submission, Submitted
+
+
+class Result(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of the task at `index`. `status`: 202 created, 200 a replay, else the problem's."""
+
+    index: int
+    status: int
+    id: str | None = None
+    problem: Problem | None = None
+
+
+class Counts(msgspec.Struct):
+    """How many tasks of a batch were created, were there before, and were not taken."""
+
+    created: int = 0
+    duplicates: int = 0
+    refused: int = 0
+
+
+class BatchAnswer(msgspec.Struct, frozen=True):
+    """The answer to a JSON array."""
+
+    counts: Counts
+    results: list[Result]
+
+
+class LastLine(msgspec.Struct, frozen=True):
+    """The end of the answer to a stream: without it, the answer is not whole."""
+
+    counts: Counts
+
+
+async def submit_batch(service: Service) -> Response:
+    """200 with a result per task, whatever became of it; a stream is answered as it comes."""
+    if require_content_type(JSON, NDJSON) == NDJSON:
+        return respond_stream(_answer_lines(service, body().chunks()))
+    items = parse_many(await body().read(service.max_body_bytes), service.limits, service.now_ms())
+    counts = Counts()
+    results = _results(await _store(service, items), service, counts, first=0)
+    return respond(BatchAnswer(counts, results))
+
+
+async def _answer_lines(service: Service, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    counts = Counts()
+    first = 0
+    async for lines in whole_lines(chunks, most=service.max_body_bytes):
+        for at in range(0, len(lines), MOST_PER_CALL):
+            items = [_parse_line(line, service) for line in lines[at : at + MOST_PER_CALL]]
+            results = _results(await _store_patiently(service, items), service, counts, first=first)
+            first += len(results)
+            yield b"".join([encode(result) + b"\n" for result in results])
+    yield encode(LastLine(counts)) + b"\n"
+
+
+async def whole_lines(chunks: AsyncIterator[bytes], *, most: int) -> AsyncIterator[list[bytes]]:
+    """Lines that are not blank, those of a chunk together. Of a line longer than `most` only its first bytes are kept,
+    one more than `most`.
+    """
+    rest = b""
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        rest = rest[: most + 1]
+        if found := [line for line in lines if line.strip()]:
+            yield found
+    if rest.strip():
+        yield [rest]
+
+
+def _parse_line(line: bytes, service: Service) -> Submission | TaskwardError:
+    try:
+        if len(line) > service.max_body_bytes:
+            raise TaskTooLarge(f"the line is longer than {service.max_body_bytes} bytes")
+        return parse(line, service.limits, service.now_ms())
+    except TaskwardError as exc:
+        return exc
+
+
+async def _store(service: Service, items: Sequence[Submission | TaskwardError]) -> list[Answer]:
+    """Store what can be stored; errors stay in their places."""
+    submissions = [item for item in items if isinstance(item, Submission)]
+    stored = iter(await service.gateway.submit_many(submissions))
+    return [next(stored) if isinstance(item, Submission) else item for item in items]
+
+
+async def _store_patiently(service: Service, items: Sequence[Submission | TaskwardError]) -> list[Answer]:
+    """For a stream, whose status is out already: an outage is the result of each item it meets."""
+    try:
+        return await _store(service, items)
+    except TaskwardError as exc:
+        return [exc if isinstance(item, Submission) else item for item in items]
+
+
+def _results(answers: Sequence[Answer], service: Service, counts: Counts, *, first: int) -> list[Result]:
+    return [_result(answer, service, counts, index=n) for n, answer in enumerate(answers, first)]
+
+
+def _result(answer: Answer, service: Service, counts: Counts, *, index: int) -> Result:
+    if isinstance(answer, Submitted):
+        if answer.created:
+            counts.created += 1
+            return Result(index, 202, answer.id)
+        counts.duplicates += 1
+        return Result(index, 200, answer.id)
+    counts.refused += 1
+    problem = problem_of(answer)
+    service.observe(SubmissionRefused(problem.word))
+    return Result(index, problem.status, problem=problem)
+
+
+ROUTES = (Route("POST", "/tasks/batch", Scope.SUBMIT, submit_batch),)

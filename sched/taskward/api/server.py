@@ -1,0 +1,84 @@
+"""Serving the app: the socket first, then hypercorn, then a stop that lets requests finish."""
+
+import logging
+import socket
+
+import hypercorn.trio
+import trio
+from hypercorn.config import Config as Settings
+from quart_trio import QuartTrio
+
+from taskward.api.app import create_app
+from taskward.api.auth import bind_host
+from taskward.api.requests import MAX_WAIT_SECONDS
+from taskward.api.service import Service
+from taskward.broker.broker import Broker
+from taskward.config import Config
+from taskward.errors import ConfigError
+from taskward.events import Observer
+
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 5
+
+
+async def run_api(  # noqa: ASYNC128 - serve_api says it
+    config: Config,
+    broker: Broker,
+    *,
+    observe: Observer,
+    stop: trio.Event,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """The API until `stop`, with everything behind it. Started with its addresses. Raises ConfigError."""
+    listening = listen(*bind_host(config))
+    service = Service.of(config, broker, observe=observe)
+    app = create_app(service)
+    async with trio.open_nursery() as background:
+        background.start_soon(service.run)
+        background.start_soon(_close_at, stop, service.gateway.closing)
+        grace = config.shutdown_grace_ms / 1000
+        await serve_api(app, listening, stop=stop, grace=grace, task_status=task_status)
+        background.cancel_scope.cancel()
+
+
+async def serve_api(  # noqa: ASYNC128 - hypercorn says it
+    app: QuartTrio,
+    listening: socket.socket,
+    *,
+    stop: trio.Event,
+    grace: float,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer requests until `stop`, then those under way for `grace` seconds more. Closes the socket.
+
+    Started when it serves, with its addresses ("http://host:port").
+    """
+    settings = Settings()
+    settings.bind = [f"fd://{listening.detach()}"]
+    settings.backlog = BACKLOG
+    settings.graceful_timeout = grace
+    settings.shutdown_timeout = grace + KEEP_ALIVE_SECONDS
+    settings.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    settings.keep_alive_max_requests = 100_000
+    settings.read_timeout = MAX_WAIT_SECONDS + 30  # it runs also while a client waits for its answer
+    settings.h11_max_incomplete_size = 16_384
+    settings.max_app_queue_size = 10
+    settings.alpn_protocols = ["http/1.1"]
+    settings.include_server_header = False
+    settings.errorlog = logging.getLogger("taskward.api.hypercorn")
+    await hypercorn.trio.serve(app, settings, shutdown_trigger=stop.wait, task_status=task_status)
+
+
+async def _close_at(stop: trio.Event, closing: trio.Event) -> None:
+    await stop.wait()
+    closing.set()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; the host '' is every interface. Raises ConfigError for a port that is taken."""
+    everywhere = not host and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if everywhere or ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=everywhere)
+    except OSError as exc:
+        raise ConfigError(f"API_ADDR={host}:{port}: cannot listen there: {exc.strerror}") from exc

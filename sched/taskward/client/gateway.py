@@ -1,0 +1,145 @@
+"""Gateway: submissions in, tasks out. What many callers want at the same moment shares a round trip."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import msgspec
+import trio
+
+from taskward.broker import reading
+from taskward.broker.batch import Batcher
+from taskward.broker.broker import MOST_PER_CALL, Broker, Refusal
+from taskward.errors import BrokerUnavailable, Conflict, DecodeError, QueueFull, TaskNotFound, TaskwardError
+from taskward.events import Observer, TasksSubmitted
+from taskward.task import CancelCause, State, Submission, Submitted, Task
+
+# For so long a call that found no Redis is repeated before the caller hears of it.
+PATIENCE_SECONDS = 2.0
+READS_PER_CALL = 64
+# Looks at a task somebody waits for: the first pause, and the longest.
+FIRST_LOOK_SECONDS = 0.005
+LONGEST_LOOK_SECONDS = 0.2
+
+Answer = Submitted | TaskwardError
+
+
+class Gateway:
+    """Its owner runs `run` beside the callers. Every method raises BrokerUnavailable.
+
+    `retry_after` turns the number of waiting tasks into the seconds a refused client should wait.
+    """
+
+    def __init__(
+        self, broker: Broker, *, observe: Observer, retry_after: Callable[[int], float] = lambda _waiting: 1.0
+    ) -> None:
+        self._broker = broker
+        self._observe = observe
+        self._retry_after = retry_after
+        self._single = Batcher(self._store, most=MOST_PER_CALL, patience=PATIENCE_SECONDS)
+        self._bulk = Batcher(self._store_bulk, most=1, patience=PATIENCE_SECONDS)
+        self._reads = Batcher(self._read, most=READS_PER_CALL, patience=PATIENCE_SECONDS)
+        self.closing = trio.Event()
+
+    async def run(self) -> None:
+        """Send what is asked for, until cancelled."""
+        async with trio.open_nursery() as pumps:
+            for batcher in (self._single, self._bulk, self._bulk, self._reads):
+                pumps.start_soon(batcher.run)
+
+    async def submit(self, submission: Submission) -> Submitted:
+        """Store a task. Raises Conflict and QueueFull."""
+        answer = await self._single(submission)
+        if isinstance(answer, TaskwardError):
+            raise answer
+        return answer
+
+    async def submit_many(self, submissions: Sequence[Submission]) -> list[Answer]:
+        """Store many: for each what `submit` would return or raise.
+
+        BrokerUnavailable is raised where nothing was stored; later it is the answer of all that were not.
+        """
+        answers: list[Answer] = []
+        for first in range(0, len(submissions), MOST_PER_CALL):
+            part = submissions[first : first + MOST_PER_CALL]
+            try:
+                answers += await self._bulk(part)
+            except BrokerUnavailable as exc:
+                if not answers:
+                    raise
+                return answers + [exc] * (len(submissions) - first)
+        return answers
+
+    async def get(self, id: str) -> Task:
+        """Raises TaskNotFound; DecodeError where the stored bytes are no task."""
+        found = await self._reads(id)
+        if found is None:
+            raise TaskNotFound(f"no task {id[:64]}")
+        if isinstance(found, DecodeError):
+            raise found
+        return found
+
+    async def wait(self, id: str, *, seconds: float) -> Task:
+        """The task as soon as it is terminal, or else as it is after `seconds`. Raises like `get`."""
+        give_up = trio.current_time() + seconds
+        pause = FIRST_LOOK_SECONDS
+        while True:
+            task = await self.get(id)
+            left = give_up - trio.current_time()
+            if task.terminal or left <= 0 or self.closing.is_set():
+                return task
+            with trio.move_on_after(min(pause, left)):
+                await self.closing.wait()
+            pause = min(1.5 * pause, LONGEST_LOOK_SECONDS)
+
+    async def cancel(self, id: str) -> State:
+        """End a waiting task, ask a running one to stop. -> the state it is in now. Raises TaskNotFound."""
+        state = await self._broker.cancel(id, cause=CancelCause.USER)
+        if state is None:
+            raise TaskNotFound(f"no task {id[:64]}")
+        return state
+
+    async def _store(self, submissions: Sequence[Submission]) -> list[Answer]:
+        replies = await self._broker.submit(submissions)
+        self._tell(submissions, replies)
+        return [self._answer(reply) for reply in replies]
+
+    async def _store_bulk(self, parts: list[Sequence[Submission]]) -> list[list[Answer]]:
+        return [await self._store(part) for part in parts]
+
+    async def _read(self, ids: list[str]) -> list[Task | DecodeError | None]:
+        try:
+            return [*await reading.get(self._broker, ids)]
+        except DecodeError:
+            return [await self._read_alone(id) for id in ids]
+
+    async def _read_alone(self, id: str) -> Task | DecodeError | None:
+        try:
+            return (await reading.get(self._broker, [id]))[0]
+        except DecodeError as exc:
+            return exc
+
+    def _answer(self, reply: Submitted | Refusal) -> Answer:
+        if isinstance(reply, Submitted):
+            return reply
+        if reply.conflict:
+            return Conflict(f"task {reply.id} was submitted under this id or idempotency key, and is a different one")
+        return QueueFull(f"{reply.waiting} tasks wait already", retry_after=self._retry_after(reply.waiting))
+
+    def _tell(self, submissions: Sequence[Submission], replies: Sequence[Submitted | Refusal]) -> None:
+        created: dict[str, int] = defaultdict(int)
+        duplicates: dict[str, int] = defaultdict(int)
+        size: dict[str, int] = defaultdict(int)
+        for submission, reply in zip(submissions, replies, strict=True):
+            priority = submission.spec.priority
+            if not isinstance(reply, Submitted):
+                continue
+            if reply.created:
+                created[priority] += 1
+                size[priority] += len(_encode(submission.spec.payload))
+            else:
+                duplicates[priority] += 1
+        for priority in created.keys() | duplicates.keys():
+            self._observe(TasksSubmitted(priority, created[priority], duplicates[priority], size[priority]))
+
+
+_encode = msgspec.json.Encoder().encode

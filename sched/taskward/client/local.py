@@ -1,0 +1,73 @@
+"""AsyncClient: the client inside a Trio program, which talks to Redis itself."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Unpack
+
+import trio
+
+from taskward.broker.broker import Broker, Terms
+from taskward.broker.connection import open_connection
+from taskward.client.fields import Item, Options, encode
+from taskward.client.gateway import Answer, Gateway
+from taskward.client.view import TaskView, view
+from taskward.config import Config
+from taskward.events import ignore
+from taskward.submission import Limits, parse
+from taskward.task import State, Submission, Submitted
+
+
+class AsyncClient:
+    """Submits and looks after tasks. Every method raises BrokerUnavailable when Redis does not answer."""
+
+    def __init__(self, gateway: Gateway, limits: Limits) -> None:
+        self._gateway = gateway
+        self._limits = limits
+
+    async def submit(self, type: str, payload: Any = None, **options: Unpack[Options]) -> Submitted:
+        """Raises InvalidTask, TaskTooLarge, Conflict and QueueFull. Safe to repeat with the same `id`."""
+        return await self._gateway.submit(self._parse(Item(type=type, payload=payload, **options)))
+
+    async def submit_many(self, items: Sequence[Item]) -> list[Answer]:
+        """One answer an item, an error in its place where it was not taken. Raises InvalidTask before any is sent."""
+        return await self._gateway.submit_many([self._parse(item) for item in items])
+
+    async def get(self, id: str) -> TaskView:
+        """Raises TaskNotFound."""
+        return view(await self._gateway.get(id), _now_ms())
+
+    async def wait(self, id: str, *, seconds: float) -> TaskView:
+        """The task as soon as it is terminal, or else as it is after `seconds`. Raises TaskNotFound."""
+        return view(await self._gateway.wait(id, seconds=seconds), _now_ms())
+
+    async def cancel(self, id: str) -> State:
+        """-> the state it is in now: `cancelling` while its worker stops it. Raises TaskNotFound."""
+        return await self._gateway.cancel(id)
+
+    def _parse(self, item: Item) -> Submission:
+        return parse(encode(item), self._limits, _now_ms())
+
+
+@asynccontextmanager
+async def open_client(redis_url: str, *, config: Config | None = None, queue: str = "") -> AsyncIterator[AsyncClient]:
+    """A client for as long as the block runs. `config` has the priorities and limits of the service; `queue`, where
+    given, stands for its queue.
+    """
+    config = config or Config()
+    async with open_connection(redis_url, name="taskward-client") as connection, trio.open_nursery() as background:
+        broker = Broker(
+            connection,
+            queue=queue or config.queue,
+            priorities=config.priority_names,
+            terms=Terms.of(config),
+            observe=ignore,
+        )
+        gateway = Gateway(broker, observe=ignore)
+        background.start_soon(gateway.run)
+        yield AsyncClient(gateway, Limits.of(config))
+        background.cancel_scope.cancel()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,68 @@
+"""Traces: a span for every request, submission and attempt, joined through the queue by W3C trace context.
+
+Off unless the standard OTEL_* variables ask for them (otlp.py); then OpenTelemetry's SDK is not even imported.
+"""
+
+# ruff: noqa: ARG002 - the interface's arguments: tracing that is off looks at none
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+from taskward.events import Event
+from taskward.task import Lease
+from taskward.telemetry.histograms import Span
+from taskward.telemetry.otlp import asks_for
+
+Answered = Callable[[int], None]
+
+
+def tracing(environ: Mapping[str, str], *, resource: Mapping[str, str], label: Callable[[str], str] = str) -> "Tracing":
+    """What the environment asks for. Raises ConfigError.
+
+    `resource` says who speaks (metrics.py); `label` gives the type as a span may name it (App.label).
+    OpenTelemetry reads the sampler, endpoint, headers and batch sizes from the process's own environment.
+    """
+    if not asks_for(environ, "traces"):
+        return Tracing()
+    from taskward.telemetry.spans import Spans, exporting_provider
+
+    return Spans(exporting_provider(resource), label=label)
+
+
+class Tracing:
+    """The interface, and tracing that is off: everything passes through. It costs a method call."""
+
+    enabled = False
+
+    def submitting(self, headers: Mapping[str, str], *, priority: str) -> Mapping[str, str]:
+        """The headers a new task is to be stored with: those given, and the context of a PRODUCER span.
+
+        A `traceparent` that the caller chose stays.
+        """
+        return headers
+
+    def attempt(self, lease: Lease) -> AbstractContextManager[Span | None]:
+        """A CONSUMER span around one attempt, current while it is entered; the value names it where it is sampled.
+
+        It ends once `observe` is told how the attempt ended. The first attempt of a task that waited for no time
+        is a child of its submission; others begin a new trace that links to it.
+        """
+        return _NO_SPAN
+
+    def request(self, method: str, route: str, headers: Mapping[str, str]) -> AbstractContextManager[Answered]:
+        """A SERVER span around one request, by route template; tell the value the status. Headers in lower case."""
+        return _NO_ANSWER
+
+    def observe(self, event: Event) -> None:
+        """An Observer: it must hear of the attempts."""
+
+    def current_span(self) -> Span | None:
+        """The current span where it is sampled: for log lines and exemplars."""
+        return None
+
+    async def close(self) -> None:
+        """Send what is left, for CLOSE_SECONDS (otlp.py) at most; even where the caller is cancelled."""
+
+
+_NO_SPAN: AbstractContextManager[None] = nullcontext()
+_NO_ANSWER: AbstractContextManager[Answered] = nullcontext(lambda _: None)

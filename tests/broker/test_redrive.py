@@ -1,0 +1,82 @@
+"""redrive.lua: dead tasks back into their queue, waiting ones to its end, and nothing else anywhere."""
+
+from taskward.policy.retry import Bury, Complete, RetryIn
+from tests.support.rig import TERMS, Rig
+from tests.support.store import record
+
+
+async def test_a_dead_task_starts_anew(rig: Rig) -> None:
+    (lease,) = await rig.running("a")
+    started = rig.clock.ms
+    await rig.settle(lease, Bury("exception"), b'{"n":1}')
+    rig.store.client.delete(rig.store.key("wake"))
+    rest = rig.store.read()
+    rig.clock.move(ms=100)
+    assert await rig.broker.redrive(["a"]) == [True]
+    contents = rig.store.read()
+    assert contents["record"] == {"a": record("Q", attempt=0, worker="w1", queued=lease.queued_us, started=started)}
+    assert rig.clock.us < contents["ready:high"]["a"] < rig.clock.us + 1000
+    assert contents["wake"] == ["1"]
+    for name in ("record", "ready:high", "wake"):
+        del contents[name]
+    for name in ("record", "dead:high"):
+        del rest[name]
+    assert contents == rest
+    (again,) = await rig.claim()
+    assert (again.attempt, again.token > lease.token) == (1, True)
+
+
+async def test_the_count_of_lost_leases_starts_anew_too(rig: Rig) -> None:
+    await rig.submit("a")
+    for _ in range(TERMS.max_reaps):
+        rig.clock.move(ms=60_000)
+        await rig.claim()
+        rig.clock.move(ms=TERMS.lease_ms)
+        await rig.broker.reap()
+    assert await rig.broker.redrive(["a"]) == [True]
+    await rig.claim()
+    rig.clock.move(ms=TERMS.lease_ms)
+    assert [reaped.end for reaped in await rig.broker.reap()] == ["queued"]
+
+
+async def test_they_keep_their_priority_and_the_order_of_the_call(rig: Rig) -> None:
+    await rig.submit("c", "a", "b", priority="low")
+    for lease in await rig.claim(3):
+        await rig.settle(lease, Bury("exception"))
+    assert await rig.broker.redrive(["c", "nobody", "a"]) == [True, False, True]
+    assert list(rig.store["ready:low"]) == ["c", "a"]
+    assert list(rig.store["dead:low"]) == ["b"]
+
+
+async def test_only_what_is_dead_is_redriven(rig: Rig) -> None:
+    await rig.submit("scheduled", delay_ms=5000)
+    _, retrying, succeeded = await rig.running("running", "retrying", "succeeded")
+    await rig.settle(retrying, RetryIn(9.0, "exception"))
+    await rig.settle(succeeded, Complete(b"1"))
+    await rig.submit("queued")
+    before = rig.store.read()
+    ids = ["scheduled", "running", "retrying", "succeeded", "queued", "nobody"]
+    assert await rig.broker.redrive(ids) == [False] * 6
+    assert rig.store.read() == before
+
+
+async def test_a_waiting_task_can_be_started_now(rig: Rig) -> None:
+    await rig.submit("scheduled", delay_ms=5000, priority="low")
+    (lease,) = await rig.running("retrying")
+    await rig.settle(lease, RetryIn(9.0, "exception"), b'{"n":1}')
+    rig.store.client.delete(rig.store.key("wake"))
+    assert await rig.broker.run_now(["scheduled", "retrying", "nobody"]) == [True, True, False]
+    contents = rig.store.read()
+    assert [list(contents[f"ready:{p}"]) for p in ("high", "low")] == [["retrying"], ["scheduled"]]
+    assert {"scheduled:low", "retry:high"}.isdisjoint(contents)
+    assert contents["wake"] == ["1"] * 2
+    assert [(again.id, again.attempt) for again in await rig.claim(2)] == [("retrying", 2), ("scheduled", 1)]
+
+
+async def test_only_what_waits_can_be_started_now(rig: Rig) -> None:
+    dead, _ = await rig.running("dead", "running")
+    await rig.settle(dead, Bury("exception"))
+    await rig.submit("queued")
+    before = rig.store.read()
+    assert await rig.broker.run_now(["dead", "running", "queued", "nobody"]) == [False] * 4
+    assert rig.store.read() == before
