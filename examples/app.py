@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import io
+import logging
 import time
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from taskward import App, Context, Discard, Retry, RetryPolicy
 
 app = App()
+logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line a request, with a URL that may hold a secret
 
 KEPT_BYTES = 1024
 LONGEST_WAIT_SECONDS = 86_400.0
@@ -158,7 +160,7 @@ def thumbnail(payload: Thumbnail) -> dict[str, Any]:
             image.convert("RGBA").save(small, "PNG")
             width, height = image.size
     except (binascii.Error, UnidentifiedImageError, Image.DecompressionBombError, OSError) as exc:
-        raise Discard(f"not an image that can be read: {exc}") from exc
+        raise Discard(f"not an image that can be read ({type(exc).__name__})") from exc
     return {"image_base64": base64.b64encode(small.getvalue()).decode(), "width": width, "height": height}
 
 

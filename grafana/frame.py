@@ -5,6 +5,8 @@ from typing import Any
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 REPOSITORY = "https://github.com/taskward/taskward/blob/main"
 RUNBOOKS = f"{REPOSITORY}/docs/runbooks.md"
+# How finely annotations are looked for.
+STEP = "10s"
 
 
 def dashboard(panels: list[dict[str, Any]]) -> dict[str, Any]:
@@ -61,8 +63,8 @@ def _annotations() -> list[dict[str, Any]]:
             "type": "dashboard",
         },
         _annotation(
-            "Alerts that began to fire",  # whole regions would lie over each other and over the lines
-            f"{firing} unless {firing} offset 15s",
+            "Alerts that began to fire",  # one step long: whole regions would lie over each other and over the lines
+            f"{firing} unless {firing} offset {STEP}",
             color="red",
             title="{{alertname}} {{priority}}{{instance}}",
         ),
@@ -82,7 +84,7 @@ def _annotation(name: str, expr: str, *, color: str, title: str) -> dict[str, An
         "expr": expr,
         "iconColor": color,
         "name": name,
-        "step": "10s",
+        "step": STEP,
         "titleFormat": title,
     }
 

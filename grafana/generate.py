@@ -141,7 +141,7 @@ def latency() -> list[Panel]:
         lines("p95 run time by type", "Which handler is slow.", "s",
               [(quantile(0.95, "task_run_seconds{@t}", "type, "), "{{type}}")]),
         bars("Run times (5m)", "Attempts of the last 5 minutes by how long they ran, up to so many seconds.", "short",
-             [("sum by (le) (increase(task_run_seconds_bucket{@t}[5m]))", "{{le}}")], heatmap=True),
+             [("round(sum by (le) (increase(task_run_seconds_bucket{@t}[5m])))", "{{le}}")], heatmap=True),
         lines("Wait before start", "From the moment a task could first run until it did, all priorities.", "s",
               quantiles("enqueue_to_start_seconds{@p}"), exemplars=True),
         lines("p95 wait by priority", "Whether high really is served first.", "s",
@@ -169,13 +169,13 @@ def outcomes() -> list[Panel]:
                quantile(0.5, "task_run_seconds{@t}", "type, ", "5m"),
                quantile(0.95, "task_run_seconds{@t}", "type, ", "5m"),
                'sum by (type) (rate(task_state_seconds_total{@t, state="running"}[5m]))',
-               "sum by (type) (increase(tasks_retried_total{@tp}[5m]))",
-               "sum by (type) (increase(tasks_dead_total{@tp}[5m]))"],
+               "round(sum by (type) (increase(tasks_retried_total{@tp}[5m])))",
+               "round(sum by (type) (increase(tasks_dead_total{@tp}[5m])))"],
               columns={"type": "Type", "Value #A": "Attempts", "Value #B": "Failure rate", "Value #C": "p50 run time",
                        "Value #D": "p95 run time", "Value #E": "Slots held", "Value #F": "Retries", "Value #G": "Dead"},
               units={"Attempts": "ops", "Failure rate": "percentunit", "p50 run time": "s", "p95 run time": "s",
                      "Slots held": "short", "Retries": "short", "Dead": "short"},
-              limits={"Failure rate": 0.1, "p95 run time": 0.5}, sort="Attempts", width=24, height=7),
+              limits={"Failure rate": 0.1, "p95 run time": 0.5}, sort="Attempts", width=24, height=10),
     ]
 
 
@@ -193,7 +193,7 @@ def retries() -> list[Panel]:
         lines("Dead by reason (15m)", "Tasks sent to the DLQ in 15 minutes, by type and reason.", "short",
               [("sum by (type, reason) (increase(tasks_dead_total{@tp}[15m])) > 0", "{{type}}: {{reason}}")]),
         bars("Attempts a task took (5m)", "Tasks that ended in the last 5 minutes, by attempts taken, up to so many.",
-             "short", [("sum by (le) (increase(task_attempts_bucket{@}[5m]))", "{{le}}")], heatmap=True),
+             "short", [("round(sum by (le) (increase(task_attempts_bucket{@}[5m])))", "{{le}}")], heatmap=True),
     ]
 
 
@@ -262,10 +262,10 @@ def scraping() -> list[Panel]:
     by = "max by (job, instance)"
     return [
         table("Processes", "Every target of Prometheus.",
-              [f"{by} (up{{@}})", "max by (job, instance, version, python) (build_info{@})",
+              [f"{by} (up{{@}})", "max by (job, instance, version) (build_info{@})",
                f"{by} (time() - process_start_time_seconds{{@}})", f"{by} (scrape_samples_scraped{{@}})"],
               columns={"job": "Job", "instance": "Instance", "Value #A": "State", "version": "Version",
-                       "python": "Python", "Value #C": "Up for", "Value #D": "Samples"},
+                       "Value #C": "Up for", "Value #D": "Samples"},
               units={"Up for": "s", "Samples": "short"}, words={"State": {"1": ("up", "green"), "0": ("down", "red")}},
               sort="Job", width=12, height=7),
         lines("Scrape duration", "How long a scrape takes; at 2 s it fails.", "s",

@@ -18,6 +18,8 @@ MATCHERS = {
     "{@t": '{job=~"$job", instance=~"$instance", type=~"$type"',
     "{@": '{job=~"$job", instance=~"$instance"',
 }
+# How high an axis reaches at least: Grafana draws a line at 0 under an axis up to 100.
+LEAST_TOP = {"short": 1, "ops": 1, "reqps": 1, "percentunit": 0.1, "s": 0.001, "bytes": 1024}
 # What has a name here has the same colour in every panel; the rest takes Grafana's palette.
 COLORS = {
     "high": "orange",
@@ -120,6 +122,7 @@ def lines(
         "spanNulls": False,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "off" if limit is None else "dashed"},
+        "axisSoftMax": LEAST_TOP[unit],
     }
     defaults = {
         "unit": unit,
@@ -215,7 +218,7 @@ def table(
     }
     defaults = {
         "color": {"mode": "thresholds"},
-        "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False},
+        "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False, "minWidth": 80},
         "thresholds": _steps(("text", None)),
     }
     options = {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": sort, "desc": sort in units}]}

@@ -19,11 +19,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
+
+from PIL import Image
 
 HERE = Path(__file__).parent
 DASHBOARD = HERE.parent / "dashboard.json"
@@ -39,7 +42,7 @@ HEAD, CELL = 96 + 8, 38
 CHROMIUM = (
     *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
-    "--virtual-time-budget=15000",
+    *("--run-all-compositor-stages-before-draw", "--virtual-time-budget=15000"),
 )
 
 
@@ -59,7 +62,7 @@ def main() -> int:
         picture = Path(directory, "picture.png")
         with serving(site) as url:
             screenshot(url, picture, height=height_of(dashboard), profile=Path(directory, "profile"))
-        content = picture.read_bytes()
+        content = packed(picture)
     options.out.write_bytes(base64.encodebytes(content))
     if options.png:
         options.png.write_bytes(content)
@@ -84,8 +87,9 @@ def answered(dashboard: dict[str, Any], prometheus: str, minutes: int) -> dict[s
     targets = [target for panel in dashboard["panels"] for target in panel.get("targets", [])]
     for query in targets + [a for a in dashboard["annotations"]["list"] if "expr" in a]:
         back = 0 if query.get("instant") else seconds
-        query["step"] = step
-        query["answer"] = ask(prometheus, interpolated(query["expr"], step), start=end - back, end=end, step=step)
+        query["step"] = int(query["step"].removesuffix("s")) if "step" in query else step
+        expr = interpolated(query["expr"], query["step"])
+        query["answer"] = ask(prometheus, expr, start=end - back, end=end, step=query["step"])
     version = json.loads((MODULES / "@grafana/ui/package.json").read_text(encoding="utf-8"))["version"]
     day = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(end))
     return {**dashboard, "range": [end - seconds, end], "minutes": minutes, "caption": CAPTION.format(version, day)}
@@ -151,6 +155,13 @@ def screenshot(url: str, picture: Path, *, height: int, profile: Path) -> None:
     size = f"--window-size={WIDTH},{height}"
     command = [*CHROMIUM, size, f"--user-data-dir={profile}", f"--screenshot={picture}", url]
     subprocess.run(command, check=True, capture_output=True, timeout=180)
+
+
+def packed(picture: Path) -> bytes:
+    """The PNG with a palette: less than half as large, and the eye sees no difference."""
+    buffer = BytesIO()
+    Image.open(picture).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def height_of(dashboard: dict[str, Any]) -> int:

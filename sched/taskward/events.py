@@ -100,6 +100,12 @@ class SampleFailed(msgspec.Struct, frozen=True):
     """The sampler got no answer: gauges grow old."""
 
 
+class Audited(msgspec.Struct, frozen=True):
+    """The auditor has been through the whole store: what it found wrong, by kind."""
+
+    violations: dict[str, int]
+
+
 class BrokerCalled(msgspec.Struct, frozen=True, gc=False):
     """One round trip. `error` is a short fixed word (unavailable, refused) or None."""
 
@@ -173,6 +179,7 @@ Event = (
     | TasksExpired
     | QueueSampled
     | SampleFailed
+    | Audited
     | BrokerCalled
     | OutageBegan
     | OutageEnded

@@ -9,7 +9,7 @@ import trio.testing
 from taskward.api import connection, server
 from taskward.api.connection import BUFFER_BYTES, RequestBody
 from taskward.client import gateway
-from taskward.events import BrokerCalled
+from taskward.events import BrokerCalled, HttpAnswered
 from tests.api.conftest import Api, Open
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n%s\r\n"
@@ -147,6 +147,17 @@ async def test_a_body_that_does_not_come_is_not_waited_for(api: Api, monkeypatch
     assert await until_closed(stream) == b""
 
 
+async def test_a_client_that_does_not_read_is_given_up(open_api: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "UNREAD_SECONDS", 1)
+    async with open_api() as api:
+        for _ in range(40):
+            await api.submit(payload="x" * 250_000)
+        stream = await trio.open_tcp_stream("127.0.0.1", api.port)
+        await stream.send_all(b"GET /tasks HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await api.events.wait_for(lambda event: isinstance(event, HttpAnswered) and event.method == "GET")
+        api.stop.set()  # the server does not end before its connections do, nor does this block
+
+
 async def test_a_stream_that_stops_is_not_waited_for(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "STREAM_IDLE_SECONDS", 0.05)
     stream = await trio.open_tcp_stream("127.0.0.1", api.port)
@@ -154,4 +165,5 @@ async def test_a_stream_that_stops_is_not_waited_for(api: Api, monkeypatch: pyte
     answer = await answer_to(stream, head + b'Content-Length: 50\r\n\r\n{"type":"echo"}\n')
     answer += await until_closed(stream)
     assert b'"status":202' in answer
-    assert b"counts" not in answer
+    assert b'"counts":{"created":1,"duplicates":0,"refused":0},"problem"' in answer
+    assert b"/problems/request-timeout" in answer

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from taskward import codec
 from taskward.task import TERMINAL, TRANSITIONS, State
-from tests.model.held import ENDS, STATES, Claimed
+from tests.model.books import ENDS, STATES, Claimed
 from tests.support.store import Contents
 
 # What a verb may do to a task it is called for; a step may do several of its moves at once.

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from taskward.broker.broker import Broker, Refusal, Settlement
-from taskward.events import TaskReaped
 from taskward.policy.retry import Decision
 from taskward.task import Lease, Spec, State, Submission, Submitted
-from tests.model.held import Claimed, Stepped
+from tests.model.books import Claimed, Stepped
 
 
 class Real:

@@ -1,5 +1,6 @@
-// Firing alerts and restarts over a chart, as Grafana marks them: dashed lines, and a bar below for how long.
+// What is marked over a chart, as Grafana marks it: a dashed line with a foot; two with a bar below for a while.
 
+const FOOT_PIXELS = 5;
 const BAR_PIXELS = 3;
 
 // [{color, from, to}] in milliseconds, of the dashboard's annotation queries; samples without a gap are one region.
@@ -24,26 +25,44 @@ function unbroken(values, gap) {
 }
 
 export function drawRegions(regions) {
-  return (plot) => {
-    const { ctx, bbox } = plot;
-    const bar = BAR_PIXELS * devicePixelRatio;
+  return ({ ctx, bbox, valToPos }) => {
     ctx.save();
+    ctx.lineWidth = devicePixelRatio;
     for (const { color, from, to } of regions) {
-      const [left, right] = [from, to].map((time) => Math.round(plot.valToPos(time, 'x', true)));
+      const [left, right] = [from, to].map((time) => Math.round(valToPos(time, 'x', true)));
       ctx.strokeStyle = ctx.fillStyle = color;
-      ctx.lineWidth = devicePixelRatio;
-      ctx.setLineDash([4, 4]);
-      for (const x of new Set([left, right])) {
-        ctx.beginPath();
-        ctx.moveTo(x, bbox.top);
-        ctx.lineTo(x, bbox.top + bbox.height);
-        ctx.stroke();
+      if (left === right) {
+        drawLine(ctx, left, bbox);
+        drawFoot(ctx, left, bbox);
+      } else {
+        [left, right].forEach((x) => drawLine(ctx, x, bbox));
+        drawBar(ctx, left, right, bbox);
       }
-      ctx.fillRect(left - bar, bbox.top + bbox.height, right - left + 2 * bar, bar);
-      ctx.globalAlpha = 0.08;
-      ctx.fillRect(left, bbox.top, right - left, bbox.height);
-      ctx.globalAlpha = 1;
     }
     ctx.restore();
   };
+}
+
+function drawLine(ctx, x, { top, height }) {
+  ctx.setLineDash([4, 4]);
+  ctx.beginPath();
+  ctx.moveTo(x, top);
+  ctx.lineTo(x, top + height);
+  ctx.stroke();
+}
+
+function drawFoot(ctx, x, { top, height }) {
+  const size = FOOT_PIXELS * devicePixelRatio;
+  ctx.beginPath();
+  ctx.moveTo(x, top + height);
+  ctx.lineTo(x - size, top + height + size);
+  ctx.lineTo(x + size, top + height + size);
+  ctx.fill();
+}
+
+function drawBar(ctx, left, right, { top, height }) {
+  ctx.fillRect(left, top + height, right - left, BAR_PIXELS * devicePixelRatio);
+  ctx.globalAlpha = 0.1;
+  ctx.fillRect(left, top, right - left, height);
+  ctx.globalAlpha = 1;
 }

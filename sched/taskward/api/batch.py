@@ -4,13 +4,15 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 from quart import Response
+from werkzeug.exceptions import RequestTimeout
 
 from taskward.api.auth import Scope
 from taskward.api.problems import Problem, problem_of
-from taskward.api.render import JSON, NDJSON, encode, respond, respond_stream
+from taskward.api.render import JSON, NDJSON, encode, respond
 from taskward.api.requests import body, require_content_type
 from taskward.api.routes import Route
 from taskward.api.service import Service
+from taskward.api.streaming import respond_stream
 from taskward.broker.broker import MOST_PER_CALL
 from taskward.client.gateway import Answer
 from taskward.errors import TaskTooLarge, TaskwardError
@@ -43,10 +45,11 @@ class BatchAnswer(msgspec.Struct, frozen=True):
     results: list[Result]
 
 
-class LastLine(msgspec.Struct, frozen=True):
-    """The end of the answer to a stream: without it, the answer is not whole."""
+class LastLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The end of the answer to a stream: without it, the answer is not whole. `problem`: why it ends early."""
 
     counts: Counts
+    problem: Problem | None = None
 
 
 async def submit_batch(service: Service) -> Response:
@@ -61,14 +64,18 @@ async def submit_batch(service: Service) -> Response:
 
 async def _answer_lines(service: Service, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     counts = Counts()
+    problem = None
     first = 0
-    async for lines in whole_lines(chunks, most=service.max_body_bytes):
-        for at in range(0, len(lines), MOST_PER_CALL):
-            items = [_parse_line(line, service) for line in lines[at : at + MOST_PER_CALL]]
-            results = _results(await _store_patiently(service, items), service, counts, first=first)
-            first += len(results)
-            yield b"".join([encode(result) + b"\n" for result in results])
-    yield encode(LastLine(counts)) + b"\n"
+    try:
+        async for lines in whole_lines(chunks, most=service.max_body_bytes):
+            for at in range(0, len(lines), MOST_PER_CALL):
+                items = [_parse_line(line, service) for line in lines[at : at + MOST_PER_CALL]]
+                results = _results(await _store_patiently(service, items), service, counts, first=first)
+                first += len(results)
+                yield b"".join([encode(result) + b"\n" for result in results])
+    except RequestTimeout as exc:
+        problem = problem_of(exc)
+    yield encode(LastLine(counts, problem)) + b"\n"
 
 
 async def whole_lines(chunks: AsyncIterator[bytes], *, most: int) -> AsyncIterator[list[bytes]]:

@@ -1,6 +1,5 @@
 """Values -> HTTP responses."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -52,10 +51,3 @@ def respond_task(task: Task, status: int, now_ms: int, headers: dict[str, str] |
 def respond_page(page: Page, now_ms: int) -> Response:
     """Whole tasks, and how to get more."""
     return respond(TaskPage([view(task, now_ms) for task in page.tasks], page.next_token))
-
-
-def respond_stream(lines: AsyncIterator[bytes]) -> Response:
-    """NDJSON as it comes; it may take as long as it likes."""
-    response = Response(lines, 200, content_type=NDJSON)
-    response.timeout = None
-    return response

@@ -19,6 +19,7 @@ from taskward.events import Observer
 
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 5
+UNREAD_SECONDS = 60
 
 
 async def run_api(  # noqa: ASYNC128 - serve_api says it
@@ -79,6 +80,10 @@ def listen(host: str, port: int) -> socket.socket:
     everywhere = not host and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if everywhere or ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=everywhere)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=everywhere)
     except OSError as exc:
         raise ConfigError(f"API_ADDR={host}:{port}: cannot listen there: {exc.strerror}") from exc
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Hypercorn cannot be stopped while it sends; a client that does not read is left to the kernel.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+    return listening

@@ -209,6 +209,18 @@ class Broker:
         reply = await self.call("forget", [MOST_PER_CALL, self._terms.dlq_ttl_ms, WORKER_FORGOTTEN_MS])
         return int(sum(reply))
 
+    async def audit(self, ids: Sequence[str], *, repair: bool) -> list[tuple[str, str, str]]:
+        """What is wrong with some tasks: (id, kind, what was done about it); see audit.lua."""
+        reply = await self.call("audit", [int(repair), self._terms.result_ttl_ms, *ids])
+        texts = [part.decode() for part in reply]
+        return list(zip(texts[::3], texts[1::3], texts[2::3], strict=True))
+
+    async def scan(self, command: str, key: str, cursor: str, *, count: int) -> tuple[str, list[str]]:
+        """One step of HSCAN or ZSCAN: the next cursor, "0" at the end, and about `count` ids."""
+        following, entries = await self.connection.command(command, key, cursor, "COUNT", count)
+        ids = list(entries) if isinstance(entries, dict) else [id for id, _ in _pairs(entries)]
+        return _text(following), [_text(id) for id in ids]
+
     async def sample(self) -> QueueSampled:
         """Depths and ages of the whole queue, in one reading."""
         began = time.perf_counter()
@@ -260,6 +272,10 @@ class Broker:
     async def pass_on_wake(self) -> None:
         """Give a marker back that this worker cannot use."""
         await self.connection.command("RPUSH", self.keys("wake"), "1")
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _pairs(flat: Sequence[Any]) -> list[tuple[Any, Any]]:

@@ -46,7 +46,7 @@ async def _run(config: Config) -> int:
         await trusted(broker, telemetry.observe)
         async with trio.open_nursery() as serving:
             addresses = await serving.start(
-                partial(run_api, config, broker, observe=telemetry.observe, stop=stop, tracing=telemetry.tracing)
+                partial(run_api, config, broker, observe=telemetry.observe, stop=stop)
             )
             telemetry.observe(Lifecycle("api started", {"at": addresses, "metrics": metrics_addr}))
         background.cancel_scope.cancel()

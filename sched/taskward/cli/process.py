@@ -64,7 +64,7 @@ async def open_telemetry(
         with metrics.loop.watching():
             yield Telemetry(metrics, traces, fan_out(*observers))
     finally:
-        await metrics.close()
+
         await traces.close()
 
 

@@ -14,6 +14,7 @@ from taskward.errors import TaskwardError
 READY_SECONDS = 30.0
 LOOK_SECONDS = 0.05
 ANSWER_SECONDS = 2.0
+SILENT = "does not answer"
 
 Say = Callable[[str, str], None]
 
@@ -88,26 +89,25 @@ async def _all_ready(parts: Sequence[Part]) -> None:
 
 
 async def _ready(part: Part) -> None:
-    said = ""
+    said = SILENT
     with trio.move_on_after(READY_SECONDS):
         while True:
             said = await _readyz(part)
-            if " 200" in said:
+            if said == "answers 200":
                 return
             await trio.sleep(LOOK_SECONDS)
-    raise NotReady(
-        f"{part.name} is not ready after {READY_SECONDS:g} s: /readyz on port {part.port} {said or 'does not answer'}"
-    )
+    raise NotReady(f"{part.name} is not ready after {READY_SECONDS:g} s: /readyz on port {part.port} {said}")
 
 
 async def _readyz(part: Part) -> str:
-    """The first bytes of the answer, '' for none."""
+    """What it does: "answers 200", or another status, or SILENT."""
     with trio.move_on_after(ANSWER_SECONDS):
         try:
             async with await trio.open_tcp_stream(part.host, part.port) as stream:
                 request = f"GET /readyz HTTP/1.1\r\nHost: {part.host}:{part.port}\r\nConnection: close\r\n\r\n"
                 await stream.send_all(request.encode())
-                return (await stream.receive_some(16)).decode(errors="replace")
+                status = (await stream.receive_some(16)).split(b" ")[1:2]
+                return f"answers {status[0].decode(errors='replace')}" if status else SILENT
         except (OSError, trio.BrokenResourceError):
             pass
-    return ""
+    return SILENT

@@ -15,6 +15,7 @@ from taskward.cli.signals import stop_on_signal
 from taskward.config import Config, split_addr
 from taskward.errors import BrokerUnavailable
 from taskward.events import Lifecycle
+from taskward.maintenance.auditor import auditor
 from taskward.maintenance.periodic import every, janitor, reaper, sampler
 from taskward.policy.priority import Shares
 from taskward.telemetry.scrape import serve_scrapes
@@ -26,6 +27,7 @@ from taskward.worker.watchdog import Watchdog
 
 METRICS_ADDR = ":2113"
 JANITOR_SECONDS = 1.0
+AUDIT_SECONDS = 2.0
 # A worker that has not reached the store for so long is not ready.
 CONTACT_SECONDS = 15.0
 EXIT_ABANDONED = 70
@@ -150,6 +152,7 @@ class _Worker:
             (self._config.reaper_interval_ms / 1000, "reaper", reaper(self._broker, self._observe)),
             (JANITOR_SECONDS, "janitor", janitor(self._broker)),
             (sample_seconds, "sampler", sampler(self._broker, self._observe)),
+            (AUDIT_SECONDS, "auditor", auditor(self._broker, self._observe)),
             (sample_seconds, "report", self._publish),
         ]
         for seconds, name, tick in ticks:

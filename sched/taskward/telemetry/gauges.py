@@ -42,8 +42,7 @@ def gauges(
         sample = counts.sample
         if sample is None or not fresh():
             return {}
-        values = {(p.priority,): field(p) for p in sample.priorities}
-        return {labels: value for labels, value in values.items() if value is not None}
+        return {(p.priority,): field(p) or 0.0 for p in sample.priorities}  # an empty set has no age: zero, not absent
 
     def of_queue(field: Callable[[object], float]) -> Reading:
         return {(): field(counts.sample)} if counts.sample is not None and fresh() else {}

@@ -1,9 +1,10 @@
-"""One task of the model, what the verbs answer, and how the whole looks in the store."""
+"""The model's books: what it knows of each task, of the queue, and how the store must look."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from taskward.broker.broker import Terms
 from taskward.codec import Record
 from taskward.task import State
 from tests.support.store import Contents
@@ -12,6 +13,7 @@ from tests.support.store import spec as spec_text
 FAMILIES = ("ready", "scheduled", "retry", "dead")
 ENDS = {"S": State.SUCCEEDED, "C": State.CANCELLED, "E": State.EXPIRED}
 STATES = {"ready": State.QUEUED, "scheduled": State.SCHEDULED, "retry": State.RETRYING, "dead": State.DEAD}
+WAKE_LIMIT = 64
 NEVER_RAN = Record(
     state="",
     token=0,
@@ -81,12 +83,61 @@ class Stepped:
     wait: float | None
 
 
-def in_order(tasks: Iterable[Held]) -> list[Held]:
+@dataclass
+class Books:
+    """One queue."""
+
+    priorities: Sequence[str]
+    terms: Terms
+    now_us: int
+    tasks: dict[str, Held] = field(default_factory=dict)
+    keys: dict[str, tuple[str, int]] = field(default_factory=dict)
+    fence: int = 0
+    claims: dict[str, tuple[int, tuple[tuple[str, int], ...]]] = field(default_factory=dict)
+    wake: int = 0
+    workers: dict[str, tuple[str, int]] = field(default_factory=dict)
+    paused: set[str] = field(default_factory=set)
+
+    @property
+    def now_ms(self) -> int:
+        return self.now_us // 1000
+
+    def at(self, place: str, priority: str | None = None) -> list[Held]:
+        """The tasks of a place, in its order."""
+        return _in_order(t for t in self.tasks.values() if t.place == place and priority in (None, t.priority))
+
+    def waiting(self) -> int:
+        return sum(task.place in ("ready", "scheduled", "retry") for task in self.tasks.values())
+
+    def holding(self, id: str, token: int) -> Held | None:
+        task = self.tasks.get(id)
+        running = task is not None and task.record is not None and task.record.state == "R"
+        return task if running and task and task.record and task.record.token == token else None
+
+    def push_wake(self, n: int) -> None:
+        self.wake = max(self.wake, min(self.wake + n, WAKE_LIMIT))
+
+    def contents(self) -> Contents:
+        """What Store.read must give."""
+        found = _of_tasks(list(self.tasks.values()), self.priorities) | {
+            "idempotency": {key: id for key, (id, _) in self.keys.items()},
+            "idempotency_expiry": {key: until for key, (_, until) in self.keys.items()},
+            "fence": str(self.fence) if self.fence else "",
+            "claims": _of_claims(self.claims),
+            "wake": ["1"] * self.wake,
+            "workers": {worker: info for worker, (info, _) in self.workers.items()},
+            "workers_seen": {worker: seen for worker, (_, seen) in self.workers.items()},
+            "paused": self.paused,
+        }
+        return {name: value for name, value in found.items() if value}
+
+
+def _in_order(tasks: Iterable[Held]) -> list[Held]:
     """As a zset orders them."""
     return sorted(tasks, key=lambda task: (task.score, task.id.encode()))
 
 
-def of_tasks(tasks: Sequence[Held], priorities: Sequence[str]) -> Contents:
+def _of_tasks(tasks: Sequence[Held], priorities: Sequence[str]) -> Contents:
     """The keys that hold tasks."""
     found: Contents = {
         "spec": {t.id: spec_text(t.json, created=t.created, due=t.due, start_by=_text(t.start_by)) for t in tasks},
@@ -105,7 +156,7 @@ def of_tasks(tasks: Sequence[Held], priorities: Sequence[str]) -> Contents:
     return found
 
 
-def of_claims(claims: Mapping[str, tuple[int, Iterable[tuple[str, int]]]]) -> dict[str, str]:
+def _of_claims(claims: Mapping[str, tuple[int, Iterable[tuple[str, int]]]]) -> dict[str, str]:
     """What each worker's last claim was, as text."""
     return {
         worker: " ".join([str(number), *(f"{id} {token}" for id, token in granted)])

@@ -1,0 +1,76 @@
+"""The API's description of itself: complete, and true under fire."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import trio
+
+from taskward.api.auth import new_token
+from taskward.api.openapi import SAID, document
+from taskward.api.problems import KINDS
+from taskward.api.table import ROUTES
+from taskward.client.blocking import ERRORS
+from tests.api.conftest import Api, Open
+
+
+def test_every_route_is_described_and_nothing_else() -> None:
+    assert set(SAID) == {route.name for route in ROUTES}
+    described = {(path, method.upper()) for path, item in document(ROUTES)["paths"].items() for method in item}
+    assert described == {(route.path, route.method) for route in ROUTES}
+
+
+def test_what_is_guarded_says_so() -> None:
+    paths = document(ROUTES)["paths"]
+    for route in ROUTES:
+        operation = paths[route.path][route.method.lower()]
+        assert ("security" in operation) == (route.scope != "open")
+        assert ("401" in operation["responses"]) == (route.scope != "open")
+
+
+def test_references_lead_somewhere() -> None:
+    described = document(ROUTES)
+    found = []
+
+    def look(value: object) -> None:
+        if isinstance(value, dict):
+            if "$ref" in value:
+                found.append(value["$ref"])
+            for part in value.values():
+                look(part)
+        elif isinstance(value, list):
+            for part in value:
+                look(part)
+
+    look(described)
+    names = {f"#/components/schemas/{name}" for name in described["components"]["schemas"]}
+    assert set(found) <= names
+    assert len(names) > 10
+
+
+def test_the_client_knows_the_problems_by_the_same_words() -> None:
+    ours = {kind.word: error for error, kind in KINDS.items() if error.__module__ == "taskward.errors"}
+    assert ours == dict(ERRORS)
+
+
+async def test_it_is_served(api: Api) -> None:
+    answer = await api.http.get("/openapi.json")
+    assert answer.json() == document(ROUTES)
+
+
+async def test_schemathesis_finds_nothing_to_contradict_it(open_api: Open, tmp_path: Path) -> None:
+    token, digest = new_token()
+    tokens = tmp_path / "tokens.json"
+    entry = {"name": "all", "sha256": digest, "scopes": ["submit", "read", "operate"]}
+    tokens.write_text(json.dumps({"tokens": [entry]}))
+    async with open_api(api_tokens_file=str(tokens)) as api:
+        command = [
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json"),
+            *("--header", f"Authorization: Bearer {token}", "--phases", "examples,coverage,fuzzing"),
+            *("--max-examples", "15", "--seed", "1", "--workers", "1", "--no-color"),
+        ]
+        result = await trio.run_process(
+            command, capture_stdout=True, stderr=subprocess.STDOUT, check=False, cwd=tmp_path
+        )
+        assert result.returncode == 0, result.stdout.decode()

@@ -1,0 +1,183 @@
+"""What operators ask and order: the DLQ, priorities, workers, targets, the summary."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from taskward.events import QueueSampled
+from taskward.policy.retry import Bury
+from tests.api.conftest import Api
+
+REPORT: dict[str, Any] = {
+    "id": "w:1",
+    "role": "worker",
+    "host": "box",
+    "pid": 7,
+    "started_ms": 1,
+    "at_ms": 2,
+    "concurrency": 10,
+    "busy": 3,
+    "types": ["echo"],
+    "metrics_addr": ":2113",
+    "draining": False,
+    "running": [{"id": "t", "type": "echo", "priority": "high", "attempt": 1, "seconds": 0.5, "stuck": False}],
+}
+
+
+def work(succeeded: int, failed: int = 0) -> dict[str, Any]:
+    """All runs took between 0.1 and 0.5 s."""
+    done = {"buckets": [0, succeeded + failed, 0], "sum": 1.0, "succeeded": succeeded, "failed": failed, "cancelled": 0}
+    return {"bounds": [0.1, 0.5], "types": {"echo": done}}
+
+
+async def report(api: Api, **more: Any) -> None:
+    said = REPORT | more
+    await api.broker.report(said["id"], msgspec.json.encode(said))
+
+
+async def next_sample(api: Api) -> None:
+    """A sample that began after this call, with the reports of that moment read too."""
+    for _ in range(2):
+        seen = sum(isinstance(event, QueueSampled) for event in api.events)
+        await api.events.wait_for(
+            lambda _, seen=seen: sum(isinstance(event, QueueSampled) for event in api.events) > seen  # type: ignore[misc]
+        )
+
+
+async def test_dead_tasks_are_listed_and_go_back(api: Api) -> None:
+    ids = [await api.bury("a"), await api.bury("a"), await api.bury("b", priority="high")]
+    await api.submit("a", delay_seconds=60)
+    listed = (await api.http.get("/dlq")).json()["tasks"]
+    assert {task["id"] for task in listed} == set(ids)
+    assert {task["state"] for task in listed} == {"dead"}
+    assert [task["id"] for task in (await api.http.get("/dlq?type=b")).json()["tasks"]] == ids[2:]
+
+    answer = await api.http.post("/dlq/redrive", json={"type": "a", "dry_run": True})
+    assert answer.json() == {"matched": 2, "redriven": 0, "more": False, "dry_run": True}
+    answer = await api.http.post("/dlq/redrive", json={"type": "a", "limit": 1})
+    assert answer.json() == {"matched": 1, "redriven": 1, "more": True, "dry_run": False}
+    answer = await api.http.post("/dlq/redrive", json={})
+    assert answer.json() == {"matched": 2, "redriven": 2, "more": False, "dry_run": False}
+    assert (await api.http.get("/dlq")).json()["tasks"] == []
+
+
+async def test_many_dead_tasks_go_back_page_by_page(api: Api) -> None:
+    await api.http.post("/tasks/batch", json=[{"type": "echo"}] * 450)
+    for lease in await api.claim(450):
+        await api.settle(lease, Bury("exception"))
+    answer = await api.http.post("/dlq/redrive", json={"limit": 420})
+    assert answer.json() == {"matched": 420, "redriven": 420, "more": True, "dry_run": False}
+    assert len((await api.http.get("/dlq")).json()["tasks"]) == 30
+
+
+async def test_one_dead_task_goes_back(api: Api) -> None:
+    id = await api.bury()
+    answer = await api.http.post(f"/dlq/{id}/redrive")
+    assert (answer.status_code, answer.json()) == (200, {"id": id, "state": "queued"})
+    again = await api.http.post(f"/dlq/{id}/redrive")
+    assert (again.status_code, again.json()["type"]) == (409, "/problems/invalid-transition")
+
+
+@pytest.mark.parametrize(
+    ("order", "pointer"), [({"limit": 0}, "/limit"), ({"dryrun": True}, "/dryrun"), ({"type": 5}, "/type"), ([], "")]
+)
+async def test_an_order_to_redrive_is_checked(api: Api, order: Any, pointer: str) -> None:
+    await api.bury()
+    answer = await api.http.post("/dlq/redrive", json=order)
+    assert (answer.status_code, answer.json()["pointer"]) == (422, pointer)
+    assert len((await api.http.get("/dlq")).json()["tasks"]) == 1
+
+
+async def test_a_priority_can_be_paused(api: Api) -> None:
+    id = await api.submit(priority="high")
+    answer = await api.http.post("/queues/high/pause")
+    assert (answer.status_code, answer.json()) == (200, {"priority": "high", "paused": True})
+    assert await api.claim() == []
+    queues = {queue["priority"]: queue for queue in (await api.http.get("/queues")).json()["queues"]}
+    assert list(queues) == ["high", "default", "low"]
+    assert (queues["high"]["paused"], queues["high"]["queued"], queues["low"]["paused"]) == (True, 1, False)
+    assert queues["high"]["oldest_queued_age_seconds"] >= 0
+    assert queues["low"]["oldest_queued_age_seconds"] is None
+    answer = await api.http.post("/queues/high/resume")
+    assert answer.json() == {"priority": "high", "paused": False}
+    assert [lease.id for lease in await api.claim()] == [id]
+
+
+async def test_a_priority_nobody_configured_is_not_found(api: Api) -> None:
+    for verb in ("pause", "resume"):
+        answer = await api.http.post(f"/queues/urgent/{verb}")
+        assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
+    assert await api.broker.paused() == frozenset()
+
+
+async def test_workers_are_shown_in_their_own_words(api: Api) -> None:
+    await report(api)
+    await report(api, id="a:2", extra="of a later release")
+    await api.broker.report("broken", b"{")
+    workers = (await api.http.get("/workers")).json()["workers"]
+    assert [worker["id"] for worker in workers] == ["a:2", "w:1"]
+    assert workers[1]["report"] == REPORT
+    assert workers[0]["report"]["extra"] == "of a later release"
+    assert all(worker["live"] and worker["silent_seconds"] < 5 for worker in workers)
+    assert (await api.http.get("/workers/w:1")).json()["report"] == REPORT
+    answer = await api.http.get("/workers/gone")
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
+
+
+async def test_prometheus_is_told_of_every_process(api: Api) -> None:
+    await report(api)
+    await report(api, id="w:2", host="box2")
+    await report(api, id="w:3", metrics_addr="10.0.0.3:9000")
+    await report(api, id="w:4", metrics_addr="")
+    await next_sample(api)
+    answer = await api.http.get("/prometheus/targets")
+    assert answer.headers["Content-Type"] == "application/json"
+    api_group, worker_group = answer.json()
+    assert api_group["labels"] == {"job": "taskward-api"}
+    assert [target.rpartition(":")[2] for target in api_group["targets"]] == ["2112"]
+    assert worker_group == {
+        "targets": ["10.0.0.3:9000", "box2:2113", "box:2113"],
+        "labels": {"job": "taskward-worker"},
+    }
+
+
+async def test_an_api_that_leaves_says_so(api: Api) -> None:
+    await next_sample(api)
+    assert any(id.startswith("api:") for id in await api.broker.workers())
+    api.stop.set()
+    while await api.broker.workers():
+        pass
+
+
+async def test_the_summary_is_the_last_sample_and_the_rates_of_the_last_minute(api: Api) -> None:
+    await api.bury()
+    await api.submit(priority="high")
+    await api.submit(priority="low", delay_seconds=60)
+    await report(api, work=work(1000))
+    await next_sample(api)
+    first = (await api.http.get("/metrics/summary")).json()
+    assert first["priorities"]["high"]["queued"] == 1
+    assert first["priorities"]["low"]["scheduled"] == 1
+    assert first["priorities"]["default"]["dead"] == 1
+    assert first["processing_inflight"] == 0
+    assert first["workers"] == {"live": 1, "slots": 10, "busy": 3}
+    assert first["stale"] is False
+    assert 0 <= first["age_seconds"] < 1
+    await report(api, work=work(1090, failed=10))
+    await next_sample(api)
+    second = (await api.http.get("/metrics/summary")).json()
+    assert 0 < second["window_seconds"] <= 60
+    assert second["failure_ratio"] == pytest.approx(0.1)
+    assert second["throughput_per_second"] > 0
+    assert second["p95_run_seconds"] == pytest.approx(0.48)
+    assert list(second["types"]) == ["echo"]
+    assert second["types"]["echo"]["p95_run_seconds"] == pytest.approx(0.48)
+
+
+async def test_without_workers_the_summary_says_that_nobody_knows(api: Api) -> None:
+    await next_sample(api)
+    summary = (await api.http.get("/metrics/summary")).json()
+    assert summary["workers"] == {"live": 0, "slots": 0, "busy": 0}
+    assert (summary["p95_run_seconds"], summary["failure_ratio"], summary["types"]) == (None, None, {})
+    assert summary["throughput_per_second"] == 0

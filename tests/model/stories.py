@@ -1,0 +1,103 @@
+"""The machine, story by story: chains of verbs, so that the rare happens often; and what readers must see."""
+
+import trio
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, rule
+
+from taskward.broker import reading
+from taskward.broker.reading import Filter
+from taskward.policy.retry import Bury, Complete, Decision, Release
+from taskward.task import CancelCause
+from tests.model.books import Stepped
+from tests.model.draws import DECISIONS, IDS, LINE, SUBMISSION, TERMS, Fields, submission
+from tests.model.machine import Verbs
+from tests.support.rig import PRIORITIES
+
+
+class Machine(Verbs):
+    """All rules."""
+
+    def everything(self, worker: str = "w1") -> Stepped:
+        """Claim as much as there is, of every priority, and see that there is something."""
+        if not self.model.at("ready"):
+            free = sorted(set("abcde") - set(self.model.tasks))
+            self.both("submit", [submission(self.rig.clock.ms, (id, "high", None, None, None, 1)) for id in free[:2]])
+        for priority in PRIORITIES:
+            if priority in self.model.paused:
+                self.pause_or_resume(priority, paused=False)
+        return self.step(worker, [], 9, 5)
+
+    @initialize(submissions=st.lists(SUBMISSION, min_size=1, max_size=3))
+    def begin(self, submissions: list[Fields]) -> None:
+        self.submit(submissions, again=False)
+
+    @rule(times=st.integers(1, TERMS.max_reaps + 1), flagged=st.sampled_from(["", "", *"abcde"]))
+    def workers_crash(self, times: int, flagged: str) -> None:
+        for _ in range(times):
+            self.rig.clock.move(ms=15_000)
+            self.everything()
+            if flagged:
+                self.cancel(flagged, "user", again=False)
+            self.rig.clock.move(ms=TERMS.lease_ms)
+            self.reap()
+
+    @rule(decision=DECISIONS, flagged=IDS, late=st.booleans())
+    def everything_ends(self, decision: Decision, flagged: str, late: bool) -> None:
+        """All that can be claimed is, one of it is cancelled meanwhile, and all of it ends."""
+        claims = self.everything().claims
+        self.cancel(flagged, "user", again=False)
+        if late:
+            self.rig.clock.move(ms=TERMS.lease_ms)
+            self.reap()
+        self.step("w1", [(claim.id, claim.token, decision, LINE) for claim in claims], 0, 0)
+
+    @rule(id=IDS, ms=st.sampled_from([900, 12_000]))
+    def a_task_expires(self, id: str, ms: int) -> None:
+        made = submission(self.rig.clock.ms, (id, "high", None, ("expires_ms", ms), None, 1))
+        self.both("submit", [made])
+        self.rig.clock.move(ms=ms)
+        self.everything()
+
+    @rule(run_again=st.booleans())
+    def the_dead_rise(self, run_again: bool) -> None:
+        claims = self.everything().claims
+        self.step("w1", [(claim.id, claim.token, Bury("exception"), LINE) for claim in claims], 0, 0)
+        self.redrive([task.id for task in self.model.at("dead")] or ["a"])
+        if run_again:
+            self.everything_ends(Complete(b"1"), "a", late=False)
+
+    @rule(dead_too=st.booleans())
+    def retention_ends(self, dead_too: bool) -> None:
+        self.rig.clock.move(ms=TERMS.dlq_ttl_ms if dead_too else TERMS.result_ttl_ms)
+        self.forget()
+
+    @rule(us=st.sampled_from([1, 5_000_000]))
+    def a_lease_changes_hands_while_the_clock_steps_back(self, us: int) -> None:
+        claims = self.everything().claims
+        released = [(claim.id, claim.token, Release(CancelCause.SHUTDOWN), b"") for claim in claims]
+        self.step("w1", released, 0, 0)
+        self.the_clock_steps_back(us)
+        self.everything("w2")
+        self.step("w1", [(*lease[:2], Complete(b"1"), b"") for lease in released], 0, 0)
+
+    @invariant()
+    def readers_see_the_same(self) -> None:
+        if self.number % 4:  # not every time: it is slow
+            return
+        trio.from_thread.run(self._read)
+
+    async def _read(self) -> None:
+        self.model.now_us = self.rig.clock.us
+        found = await reading.get(self.rig.broker, list("abcde"))
+        for id, task in zip("abcde", found, strict=True):
+            held = self.model.tasks.get(id)
+            assert (task and task.state) == (held and held.state)
+            if task is not None and held is not None and held.record is not None:
+                assert (task.attempt, task.token or 0) == (held.record.attempt, held.record.token)
+        page = await reading.page(self.rig.broker, Filter(), size=9, token=None)
+        assert sorted(task.id for task in page.tasks) == sorted(self.model.tasks)
+        sample = await self.rig.broker.sample()
+        for depths in sample.priorities:
+            counted = [len(self.model.at(place, depths.priority)) for place in ("ready", "scheduled", "retry", "dead")]
+            assert [depths.queued, depths.scheduled, depths.retrying, depths.dead] == counted
+        assert (sample.running, sample.finished) == (len(self.model.at("running")), len(self.model.at("done")))
