@@ -4,7 +4,7 @@ FROM python:3.12-slim AS build
 RUN python -m venv /opt/taskward
 ENV PATH=/opt/taskward/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
-# What changes seldom comes first. Everything has its hash, the build backend too; the package itself brings nothing along.
+# What changes seldom comes first. Everything is locked by its hash, what builds the package too.
 COPY requirements/runtime.txt requirements/examples.txt requirements/
 RUN pip install --require-hashes -r requirements/runtime.txt -r requirements/examples.txt
 COPY pyproject.toml README.md LICENSE ./

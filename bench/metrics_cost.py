@@ -10,8 +10,8 @@ from taskward.events import Event, Observer, TaskSettled, TaskStarted
 from taskward.policy.retry import Complete, Failed, RetryIn, Succeeded
 from taskward.task import ErrorInfo, Lease, Spec
 from taskward.telemetry.exposition import Exposition
-from taskward.telemetry.histograms import Span
 from taskward.telemetry.metrics import Metrics
+from taskward.telemetry.tracing import Span
 
 PRIORITIES = ("high", "default", "low")
 
@@ -26,7 +26,7 @@ def main() -> None:
     for types in (3, 20):
         metrics = _metrics(types=types, span=None)
         _fill(metrics, types)
-        text, best = trio.run(_scrape, Exposition(metrics))
+        text, best = trio.run(_scrape, Exposition(metrics.registry))
         samples = sum(not line.startswith(b"#") for line in text.splitlines())
         print(f"{types} types: {samples} samples, {len(text)} bytes, {best:.1f} ms a scrape")
 

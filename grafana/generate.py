@@ -17,6 +17,8 @@ from panels import Panel, Row, bars, lines, place, stat, table
 
 TARGET = Path(__file__).with_name("dashboard.json")
 RATE = "$__rate_interval"
+# Types that did nothing are not a number; with this they are not in the legend either.
+ACTIVE = " >= 0"
 
 
 def main() -> int:
@@ -139,7 +141,7 @@ def latency() -> list[Panel]:
         lines("Run time", "Handler start to scope exit, whatever the outcome. Points are exemplars, with traces.", "s",
               quantiles("task_run_seconds{@t}"), limit=0.5, alert="TaskwardTasksSlow", exemplars=True),
         lines("p95 run time by type", "Which handler is slow.", "s",
-              [(quantile(0.95, "task_run_seconds{@t}", "type, "), "{{type}}")]),
+              [(quantile(0.95, "task_run_seconds{@t}", "type, ") + ACTIVE, "{{type}}")]),
         bars("Run times (5m)", "Attempts of the last 5 minutes by how long they ran, up to so many seconds.", "short",
              [("round(sum by (le) (increase(task_run_seconds_bucket{@t}[5m])))", "{{le}}")], heatmap=True),
         lines("Wait before start", "From the moment a task could first run until it did, all priorities.", "s",
@@ -162,7 +164,7 @@ def outcomes() -> list[Panel]:
                (f"sum(rate(tasks_cancelled_total{{@tp}}[{RATE}]))", "cancelled"),
                (f"sum(rate(tasks_expired_total{{@}}[{RATE}]))", "expired")]),
         lines("Failure rate by type (5m)", "Failed over ended attempts, of the last 5 minutes.", "percentunit",
-              [(failure_ratio(" by (type) ", "5m"), "{{type}}")], limit=0.1, alert="TaskwardFailureRateHigh"),
+              [(failure_ratio(" by (type) ", "5m") + ACTIVE, "{{type}}")], limit=0.1, alert="TaskwardFailureRateHigh"),
         table("Types (5m)", "Each type of task, over the last 5 minutes.",
               [f"{per_type.format('succeeded')} + {per_type.format('failed')}",
                failure_ratio(" by (type) ", "5m"),
@@ -175,7 +177,7 @@ def outcomes() -> list[Panel]:
                        "Value #D": "p95 run time", "Value #E": "Slots held", "Value #F": "Retries", "Value #G": "Dead"},
               units={"Attempts": "ops", "Failure rate": "percentunit", "p50 run time": "s", "p95 run time": "s",
                      "Slots held": "short", "Retries": "short", "Dead": "short"},
-              limits={"Failure rate": 0.1, "p95 run time": 0.5}, sort="Attempts", width=24, height=10),
+              limits={"Failure rate": 0.1, "p95 run time": 0.5}, sort="Attempts", width=24, height=11),
     ]
 
 

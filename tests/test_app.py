@@ -157,5 +157,5 @@ def test_load_of_no_module(path: str) -> None:
 
 def test_load_of_what_is_no_app(module: types.ModuleType) -> None:
     vars(module).update(app={})
-    with pytest.raises(ConfigError, match="is dict, not a taskward.App"):
+    with pytest.raises(ConfigError, match=r"is dict, not a taskward\.App"):
         load("some_module_of_a_user:app")

@@ -9,7 +9,7 @@ from taskward.config import Config, split_addr
 from taskward.errors import ConfigError
 
 SETTINGS = {f.metadata["env"]: f for f in fields(Config)}
-NUMBERS = {env: f for env, f in SETTINGS.items() if type(f.default) is int}
+NUMBERS: dict[str, Any] = {env: f for env, f in SETTINGS.items() if type(f.default) is int}
 # For each that is not a number, a value it takes.
 WORDS: dict[str, tuple[str, Any]] = {
     "REDIS_URL": ("redis://elsewhere:1234/5", "redis://elsewhere:1234/5"),
@@ -89,11 +89,16 @@ def test_a_queue_has_a_plain_name(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["high:0", "high:1001", "high:-1", "high:x", ":3", ",", "high:1,", "High:1", "a:1,a:2", "a|b:1", "a b:1"]
-    + [",".join(f"p{n}" for n in range(17))],
+    ["high:0", "high:1001", "high:-1", "high:x", ":3", ",", "high:1,", "High:1", "a:1,a:2", "a|b:1", "a b:1"],
 )
 def test_priorities_that_cannot_be(text: str) -> None:
     assert _error(PRIORITIES=text).startswith(f"PRIORITIES={text!r}: ")
+
+
+def test_there_are_at_most_sixteen_priorities() -> None:
+    names = [f"p{n}" for n in range(17)]
+    assert len(Config.from_env({"PRIORITIES": ",".join(names[:16])}).priorities) == 16
+    assert "at most 16" in _error(PRIORITIES=",".join(names))
 
 
 def test_priority_names_highest_first() -> None:

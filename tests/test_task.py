@@ -52,7 +52,7 @@ def test_the_table_knows_every_state() -> None:
 
 
 def test_terminal_states_have_no_way_out_but_a_redrive() -> None:
-    assert TERMINAL == {"succeeded", "dead", "cancelled", "expired"}
+    assert sorted(TERMINAL) == ["cancelled", "dead", "expired", "succeeded"]
     assert {after for state in TERMINAL for after in TRANSITIONS[state]} == {State.QUEUED}
     assert {state for state in TERMINAL if TRANSITIONS[state]} == {State.DEAD}
 

@@ -119,7 +119,7 @@ def empty_panels(dashboard: dict[str, Any]) -> list[str]:
 
 def build(site: Path) -> None:
     """The page with everything it loads."""
-    command = [MODULES / ".bin/esbuild", HERE / "src/app.jsx", "--bundle", "--minify", f"--outfile={site}/app.js"]
+    command = [f"{MODULES}/.bin/esbuild", f"{HERE}/src/app.jsx", "--bundle", "--minify", f"--outfile={site}/app.js"]
     loaders = [f"--loader:.{kind}=dataurl" for kind in ("svg", "png", "woff", "woff2", "ttf")]
     define = '--define:process.env.NODE_ENV="production"'
     subprocess.run([*command, *loaders, define, "--log-level=error"], check=True)
@@ -166,8 +166,8 @@ def packed(picture: Path) -> bytes:
 
 def height_of(dashboard: dict[str, Any]) -> int:
     """Of the page (src/app.jsx), in pixels."""
-    places = [panel["gridPos"] for panel in dashboard["panels"]]
-    return HEAD + CELL * max(place["y"] + place["h"] for place in places)
+    bottoms: list[int] = [panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in dashboard["panels"]]
+    return HEAD + CELL * max(bottoms)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,9 @@ class Retry(Exception):
         super().__init__(f"retry after {after} s" if after is not None else "retry")
         self.after = after
 
+    def __reduce__(self) -> tuple[type["Retry"], tuple[()], dict[str, float | None]]:
+        return type(self), (), {"after": self.after}  # raised in a process, read in the worker's
+
 
 class Discard(Exception):
     """Raised by a handler: trying again is useless; the task goes to the DLQ with this reason."""

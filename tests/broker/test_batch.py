@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from taskward.broker.batch import Batcher
-from taskward.errors import BrokerUnavailable, Conflict
+from taskward.errors import BrokerUnavailable, Conflict, TaskwardError
 
 
 class Flush:
@@ -42,7 +42,7 @@ def batcher(flush: Flush, nursery: trio.Nursery) -> Batcher[int, int]:
 async def _ask(batcher: Batcher[int, int], item: int, answers: dict[int, object]) -> None:
     try:
         answers[item] = await batcher(item)
-    except Exception as exc:
+    except TaskwardError as exc:
         answers[item] = exc
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from taskward.broker import script
-from taskward.config import Config
 from taskward.broker.broker import Terms
+from taskward.config import Config
 from taskward.errors import BrokerRefused, BrokerUnavailable
 from taskward.events import BrokerCalled
 from taskward.policy.retry import Bury, Complete, Release, RetryIn

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from taskward.broker.broker import Broker
 from taskward.broker.embedded import free_port
 from taskward.broker.lifeline import Lifeline
 from taskward.errors import BrokerUnavailable
 from taskward.events import ignore
-from taskward.broker.broker import Broker
 from tests.support.rig import PRIORITIES, TERMS, Rig, task
 
 

@@ -11,8 +11,10 @@ from taskward.policy.retry import Bury, Complete, RetryIn
 from taskward.task import State
 from tests.support.rig import Rig
 
+EVERYTHING = Filter()
 
-async def _pages(rig: Rig, wanted: Filter = Filter(), *, size: int = 2) -> list[list[str]]:
+
+async def _pages(rig: Rig, wanted: Filter = EVERYTHING, *, size: int = 2) -> list[list[str]]:
     pages: list[list[str]] = []
     token = None
     while not pages or token is not None:
@@ -89,6 +91,20 @@ async def test_none_is_missed_where_the_last_one_seen_has_gone(rig: Rig) -> None
     await rig.broker.cancel("a", cause="user")
     rest = await reading.page(rig.broker, Filter(state=State.QUEUED), size=9, token=page.next_token)
     assert [task.id for task in rest.tasks] == ["d", "e", "f"]
+
+
+async def test_none_is_missed_among_equals_where_the_last_one_seen_has_gone(rig: Rig) -> None:
+    await rig.submit(*"abcd", delay_ms=1000)
+    page = await reading.page(rig.broker, Filter(state=State.SCHEDULED), size=2, token=None)
+    await rig.broker.cancel("b", cause="user")
+    rest = await reading.page(rig.broker, Filter(state=State.SCHEDULED), size=9, token=page.next_token)
+    assert {"c", "d"} <= {task.id for task in rest.tasks}
+
+
+async def test_one_call_is_bounded(rig: Rig) -> None:
+    await rig.submit(*"abcd", delay_ms=1000)
+    reply = await rig.broker.call("list", ["scheduled", 1, 2, "a", rig.clock.ms + 1000])
+    assert reply[::2] == [b"b", b"c"]
 
 
 async def test_none_is_missed_where_the_last_one_seen_has_moved(rig: Rig) -> None:

@@ -141,7 +141,7 @@ async def test_attempts_count_from_claim_to_claim(rig: Rig) -> None:
 
 async def test_a_spec_that_cannot_be_read_is_claimed_as_broken(rig: Rig) -> None:
     await rig.submit("a", "b", "c")
-    rig.store.client.hset(rig.store.key("spec"), "a", spec('not JSON', created=1))
+    rig.store.client.hset(rig.store.key("spec"), "a", spec("not JSON", created=1))
     rig.store.client.hdel(rig.store.key("spec"), "b")
     step = await rig.step(wanted=3)
     assert [lease.id for lease, _ in step.broken] == ["a", "b"]

@@ -15,12 +15,12 @@ RETRY = RetryIn(1.5, "exception")
 BURY = Bury("exception")
 CANCEL = Cancel(CancelCause.DEADLINE)
 RELEASE = Release(CancelCause.SHUTDOWN)
-EVERY = [COMPLETE, RETRY, BURY, CANCEL, RELEASE]
+EVERY: list[Decision] = [COMPLETE, RETRY, BURY, CANCEL, RELEASE]
 RAN_MS = 700
 
 
 async def _started(rig: Rig, **fields: Any) -> tuple[Lease, Contents]:
-    """A task that has run for a while, without a marker left, and what the store holds besides what settling changes."""
+    """A task that has run for a while, with no marker left; and what the store holds that settling does not change."""
     (lease,) = await rig.running("a", **fields)
     rig.clock.move(ms=RAN_MS)
     rig.store.client.delete(rig.store.key("wake"))
@@ -31,7 +31,7 @@ async def _started(rig: Rig, **fields: Any) -> tuple[Lease, Contents]:
 
 
 def _record(rig: Rig, state: str, lease: Lease, **changed: Any) -> dict[str, str]:
-    common = {"token": lease.token, "worker": "w1", "queued": lease.queued_us, "finished": rig.clock.ms}
+    common: dict[str, Any] = {"token": lease.token, "worker": "w1", "queued": lease.queued_us, "finished": rig.clock.ms}
     return {"a": record(state, started=rig.clock.ms - RAN_MS, **common | changed)}
 
 
@@ -84,7 +84,7 @@ async def test_cancel_keeps_its_cause(rig: Rig) -> None:
 
 
 async def test_release_goes_to_the_head_and_costs_no_attempt(rig: Rig) -> None:
-    lease, rest = await _started(rig)
+    lease, _ = await _started(rig)
     await rig.submit("b")
     assert await rig.settle(lease, RELEASE) == "Q"
     contents = rig.store.read()
@@ -128,13 +128,16 @@ async def test_a_token_settles_once(rig: Rig, first: Decision, second: Decision)
     assert rig.store.read() == before
 
 
-async def test_twice_in_one_call_the_first_counts(rig: Rig) -> None:
-    lease, _ = await _started(rig)
-    both = await rig.step(Settlement(lease, COMPLETE), Settlement(lease, BURY))
+@pytest.mark.parametrize("second", EVERY)
+async def test_twice_in_one_call_the_first_counts(rig: Rig, second: Decision) -> None:
+    lease, rest = await _started(rig)
+    both = await rig.step(Settlement(lease, COMPLETE), Settlement(lease, second, b"{}"))
     assert both.verdicts == "S="
-    contents = rig.store.read()
-    assert contents["record"] == _record(rig, "S", lease)
-    assert "dead:high" not in contents
+    assert rig.store.read() == rest | {
+        "record": _record(rig, "S", lease),
+        "done": {"a": rig.clock.ms + TERMS.result_ttl_ms},
+        "result": {"a": '"done"'},
+    }
 
 
 async def test_a_late_holder_is_fenced_by_the_next_claim(rig: Rig) -> None:

@@ -140,7 +140,7 @@ async def test_an_id_comes_before_a_key(rig: Rig) -> None:
 
 async def test_the_depth_limit_counts_what_waits(rig: Rig) -> None:
     await rig.submit("scheduled", delay_ms=1000)
-    lease, failing = await rig.running("running", "retrying")
+    _, failing = await rig.running("running", "retrying")
     await rig.settle(failing, RetryIn(1.0, "exception"))
     limited = rig.broker_with(max_queue_depth=4)
     assert await limited.submit([task("a"), task("b", delay_ms=5), task("c"), task("d", delay_ms=5)]) == [

@@ -78,9 +78,9 @@ class Api:
         """-> status, the body as JSON."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         kind = "application/x-ndjson" if isinstance(body, bytes) else "application/json"
-        request = Request(self.url + path, data=data, method=method, headers={"Content-Type": kind})  # noqa: S310
+        request = Request(self.url + path, data=data, method=method, headers={"Content-Type": kind})
         try:
-            with urlopen(request, timeout=timeout) as response:  # noqa: S310
+            with urlopen(request, timeout=timeout) as response:
                 return response.status, _json(response.read())
         except HTTPError as error:
             with error:
@@ -154,7 +154,7 @@ def wait_until_ready(url: str, *, process: Process, seconds: float = READY_SECON
     while True:
         assert process.popen.poll() is None, process.output()
         try:
-            with urlopen(url, timeout=2) as response:  # noqa: S310
+            with urlopen(url, timeout=2) as response:
                 if response.status == 200:
                     return
         except (HTTPError, URLError, OSError):
@@ -175,7 +175,8 @@ def dev(folder: Path, **settings: str) -> Iterator[tuple[Process, Api, dict[str,
     try:
         wait_until_ready(f"http://127.0.0.1:{worker_metrics}/readyz", process=process)
         wait_until_ready(f"http://127.0.0.1:{api}/readyz", process=process)
-        yield process, Api(f"http://127.0.0.1:{api}"), dict(api=api, api_metrics=api_metrics, worker=worker_metrics)
+        ports = {"api": api, "api_metrics": api_metrics, "worker": worker_metrics}
+        yield process, Api(f"http://127.0.0.1:{api}"), ports
     finally:
         if process.popen.poll() is None:
             process.popen.send_signal(signal.SIGTERM)

@@ -14,9 +14,9 @@ TERMS = Terms(
     lease_ms=10_000,
     result_ttl_ms=60_000,
     dlq_ttl_ms=120_000,
-    idempotency_ttl_ms=30_000,
+    idempotency_ttl_ms=90_000,
     max_reaps=3,
-    max_queue_depth=6,
+    max_queue_depth=3,
 )
 IDS = st.sampled_from("abcde")
 WORKERS = st.sampled_from(["w1", "w2"])
@@ -24,18 +24,17 @@ PRIORITY = st.sampled_from(PRIORITIES)
 # How many, and how many of them the highest priority may fill first.
 WANTED = st.integers(0, 3).flatmap(lambda wanted: st.tuples(st.just(wanted), st.integers(0, wanted)))
 AGAIN = st.booleans()
-DECISIONS = st.sampled_from(
-    [
-        Complete(b'"x"'),
-        Complete(b"null"),
-        RetryIn(0.0, "exception"),
-        RetryIn(1.5, "exception"),
-        RetryIn(30.0, "exception"),
-        Bury("exception"),
-        Cancel(CancelCause.DEADLINE),
-        Release(CancelCause.SHUTDOWN),
-    ]
-)
+EVERY_DECISION = [
+    Complete(b'"x"'),
+    Complete(b"null"),
+    RetryIn(0.0, "exception"),
+    RetryIn(1.5, "exception"),
+    RetryIn(30.0, "exception"),
+    Bury("exception"),
+    Cancel(CancelCause.DEADLINE),
+    Release(CancelCause.SHUTDOWN),
+]
+DECISIONS = st.sampled_from(EVERY_DECISION)
 LINE = codec.encode_attempt(
     Attempt(n=1, worker_id="w1", queued_ms=1, started_ms=2, finished_ms=3, outcome="failed", error=None)
 )

@@ -11,7 +11,9 @@ import trio
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from taskward.broker.broker import Refusal
 from taskward.policy.retry import Decision
+from taskward.task import Submitted
 from tests.model.alarm import Alarm
 from tests.model.books import Stepped
 from tests.model.draws import (
@@ -98,7 +100,7 @@ class Verbs(RuleBasedStateMachine):
         made = [submission(self.rig.clock.ms, fields) for fields in submissions]
         first = self.both("submit", made)
         for answer in first:
-            self.counts[f"submitted {type(answer).__name__} {getattr(answer, 'created', answer)!s:.5}"] += 1
+            self.counts[f"submitted {_word(answer)}"] += 1
         if again:
             repeated = self.both("submit", made)
             if len({one.id for one in made}) == len(made):
@@ -146,7 +148,9 @@ class Verbs(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(picks=st.lists(LEASE, min_size=1, max_size=3))
     def extend(self, picks: list[int]) -> None:
-        leases = self.chosen(picks)
+        self.renew(self.chosen(picks))
+
+    def renew(self, leases: list[tuple[str, int]]) -> None:
         first = self.both("extend", leases)
         assert self.both("extend", leases) == first
         for answer in first:
@@ -218,3 +222,9 @@ class Verbs(RuleBasedStateMachine):
     def the_clock_steps_back(self, us: int) -> None:
         self.rig.clock.move(us=-us)
         self.alarm.stepped_back(us)
+
+
+def _word(answer: Submitted | Refusal) -> str:
+    if isinstance(answer, Submitted):
+        return "new" if answer.created else "replay"
+    return "conflict" if answer.conflict else "full"

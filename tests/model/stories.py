@@ -1,15 +1,18 @@
 """The machine, story by story: chains of verbs, so that the rare happens often; and what readers must see."""
 
+import itertools
+from collections.abc import Sequence
+
 import trio
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
 from taskward.broker import reading
 from taskward.broker.reading import Filter
-from taskward.policy.retry import Bury, Complete, Decision, Release
+from taskward.policy.retry import Bury, Complete, Decision, Release, RetryIn
 from taskward.task import CancelCause
 from tests.model.books import Stepped
-from tests.model.draws import DECISIONS, IDS, LINE, SUBMISSION, TERMS, Fields, submission
+from tests.model.draws import AGAIN, DECISIONS, DUE, EVERY_DECISION, IDS, LINE, SUBMISSION, TERMS, Fields, submission
 from tests.model.machine import Verbs
 from tests.support.rig import PRIORITIES
 
@@ -31,6 +34,18 @@ class Machine(Verbs):
     def begin(self, submissions: list[Fields]) -> None:
         self.submit(submissions, again=False)
 
+    @rule(due=DUE, again=AGAIN)
+    def more_come_than_there_is_room_for(self, due: tuple[str, int] | None, again: bool) -> None:
+        self.submit([(id, "high", due, None, None, 1) for id in "abcde"], again)
+
+    @rule(place=st.sampled_from(["ready", "scheduled", "retry"]))
+    def all_that_wait_are_cancelled(self, place: str) -> None:
+        if place == "retry":
+            claims = self.everything().claims
+            self.step("w1", [(claim.id, claim.token, RetryIn(30.0, "exception"), LINE) for claim in claims], 0, 0)
+        for task in self.model.at(place):
+            self.cancel(task.id, "user", again=True)
+
     @rule(times=st.integers(1, TERMS.max_reaps + 1), flagged=st.sampled_from(["", "", *"abcde"]))
     def workers_crash(self, times: int, flagged: str) -> None:
         for _ in range(times):
@@ -41,15 +56,18 @@ class Machine(Verbs):
             self.rig.clock.move(ms=TERMS.lease_ms)
             self.reap()
 
-    @rule(decision=DECISIONS, flagged=IDS, late=st.booleans())
-    def everything_ends(self, decision: Decision, flagged: str, late: bool) -> None:
-        """All that can be claimed is, one of it is cancelled meanwhile, and all of it ends."""
+    @rule(decisions=st.tuples(*[DECISIONS] * 3), flagged=st.integers(0, 2), late=st.booleans())
+    def everything_ends(self, decisions: Sequence[Decision], flagged: int, late: bool) -> None:
+        """All that can be claimed is, one of it is cancelled meanwhile, and all of it ends, each in its way."""
         claims = self.everything().claims
-        self.cancel(flagged, "user", again=False)
+        for claim in claims[flagged : flagged + 1]:
+            self.cancel(claim.id, "user", again=False)
+        self.renew([(claim.id, claim.token) for claim in claims])
         if late:
             self.rig.clock.move(ms=TERMS.lease_ms)
             self.reap()
-        self.step("w1", [(claim.id, claim.token, decision, LINE) for claim in claims], 0, 0)
+        ends = zip(claims, itertools.cycle(decisions), strict=False)
+        self.step("w1", [(claim.id, claim.token, decision, LINE) for claim, decision in ends], 0, 0)
 
     @rule(id=IDS, ms=st.sampled_from([900, 12_000]))
     def a_task_expires(self, id: str, ms: int) -> None:
@@ -64,7 +82,7 @@ class Machine(Verbs):
         self.step("w1", [(claim.id, claim.token, Bury("exception"), LINE) for claim in claims], 0, 0)
         self.redrive([task.id for task in self.model.at("dead")] or ["a"])
         if run_again:
-            self.everything_ends(Complete(b"1"), "a", late=False)
+            self.everything_ends([Complete(b"1")], 0, late=False)
 
     @rule(dead_too=st.booleans())
     def retention_ends(self, dead_too: bool) -> None:
@@ -94,6 +112,7 @@ class Machine(Verbs):
             assert (task and task.state) == (held and held.state)
             if task is not None and held is not None and held.record is not None:
                 assert (task.attempt, task.token or 0) == (held.record.attempt, held.record.token)
+        assert await self.rig.broker.audit([*"abcde", "nobody"], repair=True) == []
         page = await reading.page(self.rig.broker, Filter(), size=9, token=None)
         assert sorted(task.id for task in page.tasks) == sorted(self.model.tasks)
         sample = await self.rig.broker.sample()
@@ -101,3 +120,13 @@ class Machine(Verbs):
             counted = [len(self.model.at(place, depths.priority)) for place in ("ready", "scheduled", "retry", "dead")]
             assert [depths.queued, depths.scheduled, depths.retrying, depths.dead] == counted
         assert (sample.running, sample.finished) == (len(self.model.at("running")), len(self.model.at("done")))
+
+
+def tell_every_end(machine: Machine) -> None:
+    """Without dice: every decision about a task, also one that is being cancelled, one that was reaped, and both."""
+    for decision, flagged, late in itertools.product(EVERY_DECISION, (0, 9), (False, True)):
+        machine.everything_ends([decision], flagged, late=late)
+        machine.time_passes(60_000)
+        machine.everything_ends([Complete(b"1")], 9, late=False)
+        machine.retention_ends(dead_too=True)
+    machine.teardown()

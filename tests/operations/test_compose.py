@@ -7,6 +7,7 @@ import pytest
 
 from taskward.cli.main import build_parser
 from taskward.config import Config
+from taskward.telemetry.otlp import asks_for
 
 from .files import COMPOSE, ROOT, text
 
@@ -109,6 +110,14 @@ def test_prometheus_keeps_exemplars_and_finds_its_files():
     mounted = dict(volume.split(":")[:2] for volume in volumes)
     assert f"--config.file={mounted['./prometheus.yml']}" in command
     assert mounted["./alerts.yml"].rpartition("/")[0] == mounted["./prometheus.yml"].rpartition("/")[0]
+
+
+@each_of_ours
+def test_nothing_is_sent_to_the_collector_unless_asked(name):
+    environment = SERVICES[name]["environment"]
+    for chosen in ("none", "otlp"):
+        exporters = {key: re.sub(r"\$\{\w+:-none}", chosen, value) for key, value in environment.items()}
+        assert {asks_for(exporters, signal) for signal in ("traces", "metrics")} == {chosen == "otlp"}
 
 
 def test_the_collector_is_started_only_when_asked_for():

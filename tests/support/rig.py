@@ -88,4 +88,3 @@ class Rig:
 def task(id: str, *, type: str = "t", priority: str = "high", **fields: Any) -> Submission:
     """A submission with little to say."""
     return Submission(id, Spec(type=type, priority=priority, **fields))
-

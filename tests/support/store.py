@@ -22,7 +22,7 @@ Contents = dict[str, Any]
 
 
 class Store:
-    """`store["record"]` is one key, `store.read()` all of them: hashes and zsets as dicts, in order; nothing where none."""
+    """`store["record"]` is one key, `store.read()` all of them. Hashes and zsets are dicts; no key is ever empty."""
 
     def __init__(self, client: "redis.Redis", queue: str) -> None:
         self.client = client

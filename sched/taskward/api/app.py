@@ -1,9 +1,12 @@
 """create_app: the HTTP application, made of the table of routes."""
 
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
+from typing import ParamSpec, TypeVar
 
+import trio
 from quart import Response, g, request
 from quart_trio import QuartTrio
 
@@ -20,12 +23,29 @@ SUBMITTING = frozenset({tasks.submit_task.__name__, batch.submit_batch.__name__}
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 RESPONSE_SECONDS = 30
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class InLoop(QuartTrio):
+    """Quart runs plain functions in threads; ours are quick and run where they are called."""
+
+    asgi_http_class = HttpConnection
+    request_class = HttpRequest
+
+    def sync_to_async(self, func: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+        """What Quart calls plain functions with."""
+
+        async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            await trio.lowlevel.checkpoint()
+            return func(*args, **kwargs)
+
+        return call
+
 
 def create_app(service: Service, routes: tuple[Route, ...] = ROUTES) -> QuartTrio:
     """Raises ValueError where a rule has no scope."""
-    app = QuartTrio(__name__, static_folder=None)
-    app.asgi_http_class = HttpConnection
-    app.request_class = HttpRequest
+    app = InLoop(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=None, RESPONSE_TIMEOUT=RESPONSE_SECONDS, PROPAGATE_EXCEPTIONS=False)
     table = by_name(routes)
     for route in routes:
@@ -45,10 +65,10 @@ def create_app(service: Service, routes: tuple[Route, ...] = ROUTES) -> QuartTri
 
 
 def _watch(app: QuartTrio, service: Service, table: dict[str, Route]) -> None:
-    """What happens before, after, and instead of every route. All async: Quart runs plain functions in threads."""
+    """What happens before, after, and instead of every route."""
 
     @app.before_request
-    async def admit() -> None:  # noqa: ASYNC124
+    def admit() -> None:
         g.began = time.perf_counter()
         route = table.get(request.endpoint or "")
         service.guard.admit(
@@ -60,7 +80,7 @@ def _watch(app: QuartTrio, service: Service, table: dict[str, Route]) -> None:
         )
 
     @app.after_request
-    async def tell(response: Response) -> Response:  # noqa: ASYNC124
+    def tell(response: Response) -> Response:
         route = table.get(request.endpoint or "")
         service.observe(
             HttpAnswered(
@@ -74,7 +94,7 @@ def _watch(app: QuartTrio, service: Service, table: dict[str, Route]) -> None:
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
-    async def refuse(error: Exception) -> Response:  # noqa: ASYNC124
+    def refuse(error: Exception) -> Response:
         if request.endpoint in SUBMITTING:
             service.observe(SubmissionRefused(kind_of(error).word))
         return answer(error)

@@ -9,7 +9,7 @@ from werkzeug.exceptions import RequestTimeout
 from taskward.api.auth import Scope
 from taskward.api.problems import Problem, problem_of
 from taskward.api.render import JSON, NDJSON, encode, respond
-from taskward.api.requests import body, require_content_type
+from taskward.api.requests import body, exchange, require_content_type
 from taskward.api.routes import Route
 from taskward.api.service import Service
 from taskward.api.streaming import respond_stream
@@ -55,7 +55,7 @@ class LastLine(msgspec.Struct, frozen=True, omit_defaults=True):
 async def submit_batch(service: Service) -> Response:
     """200 with a result per task, whatever became of it; a stream is answered as it comes."""
     if require_content_type(JSON, NDJSON) == NDJSON:
-        return respond_stream(_answer_lines(service, body().chunks()))
+        return respond_stream(_answer_lines(service, body().chunks()), exchange())
     items = parse_many(await body().read(service.max_body_bytes), service.limits, service.now_ms())
     counts = Counts()
     results = _results(await _store(service, items), service, counts, first=0)

@@ -19,7 +19,7 @@ class Status(msgspec.Struct, frozen=True):
     status: str
 
 
-async def healthz(_service: Service) -> Response:  # noqa: ASYNC124
+def healthz(_service: Service) -> Response:
     """Answers as long as the process does."""
     return respond(Status("ok"))
 

@@ -8,7 +8,7 @@ from taskward.api.routes import Route
 from taskward.api.service import Service
 
 
-async def metrics_summary(service: Service) -> Response:  # noqa: ASYNC124
+def metrics_summary(service: Service) -> Response:
     """The latest sample, throughput, p95 and failures of the last minute."""
     return respond(service.sampling.summary())
 

@@ -69,7 +69,8 @@ def problem_of(error: Exception) -> Problem:
     """An error as a client sees it; nothing of an internal one."""
     kind = kind_of(error)
     if isinstance(error, http.HTTPException):
-        detail = "" if kind is INTERNAL else error.description or ""
+        # The library's own words are for pages that people read.
+        detail = "" if error.description == type(error).description else error.description or ""
     else:
         detail = str(error)
     pointer = error.pointer if isinstance(error, errors.InvalidTask) else None

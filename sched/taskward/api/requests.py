@@ -1,13 +1,14 @@
 """Parsing: what a request asks for, as typed values; raises what problems.py knows."""
 
 import re
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
+import trio
 from quart import request
 from werkzeug.exceptions import UnsupportedMediaType
 
-from taskward.api.connection import RequestBody
+from taskward.api.connection import HttpRequest, RequestBody
 from taskward.api.render import JSON
 from taskward.errors import InvalidTask
 from taskward.submission import convert, escape, read_object
@@ -20,9 +21,12 @@ Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 def body() -> RequestBody:
     """The body that HttpConnection feeds."""
-    found: object = request.body
-    assert isinstance(found, RequestBody)
-    return found
+    return cast(RequestBody, request.body)
+
+
+def exchange() -> trio.Nursery:
+    """What is started in it ends with this request."""
+    return cast(HttpRequest, request).exchange
 
 
 async def json_body(most: int) -> bytes:

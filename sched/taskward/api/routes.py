@@ -1,17 +1,16 @@
 """Route: one row of the API's table of routes. What is not in the table does not exist."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, NamedTuple
-
-from quart import Response
 
 from taskward.api.auth import Scope
 
-Handler = Callable[..., Awaitable[Response]]
+# (Service, **the path's parameters) -> Response, async or not
+Handler = Callable[..., Any]
 
 
 class Route(NamedTuple):
-    """`path` is written as in OpenAPI; the handler, always async, gets the Service and the path's parameters."""
+    """`path` is written as in OpenAPI; the handler gets the Service and the path's parameters."""
 
     method: str
     path: str

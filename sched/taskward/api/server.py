@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from functools import partial
 
 import hypercorn.trio
 import trio
@@ -22,7 +23,7 @@ KEEP_ALIVE_SECONDS = 5
 UNREAD_SECONDS = 60
 
 
-async def run_api(  # noqa: ASYNC128 - serve_api says it
+async def run_api(
     config: Config,
     broker: Broker,
     *,
@@ -34,15 +35,17 @@ async def run_api(  # noqa: ASYNC128 - serve_api says it
     listening = listen(*bind_host(config))
     service = Service.of(config, broker, observe=observe)
     app = create_app(service)
+    grace = config.shutdown_grace_ms / 1000
     async with trio.open_nursery() as background:
         background.start_soon(service.run)
         background.start_soon(_close_at, stop, service.gateway.closing)
-        grace = config.shutdown_grace_ms / 1000
-        await serve_api(app, listening, stop=stop, grace=grace, task_status=task_status)
+        async with trio.open_nursery() as serving:
+            urls = await serving.start(partial(serve_api, app, listening, stop=stop, grace=grace))
+            task_status.started(urls)
         background.cancel_scope.cancel()
 
 
-async def serve_api(  # noqa: ASYNC128 - hypercorn says it
+async def serve_api(
     app: QuartTrio,
     listening: socket.socket,
     *,
@@ -67,7 +70,9 @@ async def serve_api(  # noqa: ASYNC128 - hypercorn says it
     settings.alpn_protocols = ["http/1.1"]
     settings.include_server_header = False
     settings.errorlog = logging.getLogger("taskward.api.hypercorn")
-    await hypercorn.trio.serve(app, settings, shutdown_trigger=stop.wait, task_status=task_status)
+    async with trio.open_nursery() as serving:
+        urls = await serving.start(partial(hypercorn.trio.serve, app, settings, shutdown_trigger=stop.wait))
+        task_status.started(urls)
 
 
 async def _close_at(stop: trio.Event, closing: trio.Event) -> None:

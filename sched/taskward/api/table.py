@@ -10,7 +10,7 @@ from taskward.api.routes import Route
 from taskward.api.service import Service
 
 
-async def openapi(_service: Service) -> Response:  # noqa: ASYNC124
+def openapi(_service: Service) -> Response:
     """The table's description of itself."""
     return respond(document(ROUTES))
 

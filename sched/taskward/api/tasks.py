@@ -29,7 +29,7 @@ class WaitQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which tasks, and which page of them."""
 
-    state: State | None = None
+    state: State | msgspec.UnsetType = msgspec.UNSET
     type: str | None = None
     priority: str | None = None
     tag: str | None = None
@@ -38,7 +38,8 @@ class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def filter(self) -> reading.Filter:
         """The part that chooses."""
-        return reading.Filter(self.state, self.type, self.priority, self.tag)
+        state = None if self.state is msgspec.UNSET else self.state
+        return reading.Filter(state, self.type, self.priority, self.tag)
 
 
 async def submit_task(service: Service) -> Response:

@@ -7,6 +7,7 @@ wherever redis-py has more to do: Sentinel, subscriptions, or because the caller
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import hiredis
@@ -58,9 +59,10 @@ class Connection:
     A call that raised may have been carried out: whoever repeats it must send what can be replayed.
     """
 
-    def __init__(self, client: "redis.asyncio.Redis", call: Call) -> None:
+    def __init__(self, client: "redis.asyncio.Redis", call: Call, drop_idle: Callable[[], Awaitable[None]]) -> None:
         self._client = client
         self._send = call
+        self._drop_idle = drop_idle
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """EVALSHA; where the server has lost the script, EVAL, which gives it back."""
@@ -94,8 +96,13 @@ class Connection:
             yield receive
 
     async def _call(self, parts: tuple[Argument, ...], *, patience: float = CALL_SECONDS) -> Any:
-        with _translated(), trio.fail_after(patience):
-            return await self._send(parts)
+        try:
+            with _translated(), trio.fail_after(patience):
+                return await self._send(parts)
+        except BrokerUnavailable:
+            # The other connections are no better: cut as well, or to a server that is somebody's replica now.
+            await self._drop_idle()
+            raise
 
 
 @contextlib.contextmanager
@@ -123,12 +130,15 @@ async def open_connection(url: str, *, name: str, wire: bool = True) -> AsyncIte
         client = _client(url, name)
         dialer = None if "+sentinel" in url or not wire else Dialer(url, name=name)
         try:
-            yield Connection(client, dialer.call if dialer else _by_redis_py(client))
+            if dialer is not None:
+                yield Connection(client, dialer.call, dialer.drop_idle)
+            else:
+                yield Connection(client, _by_redis_py(client), partial(_disconnect_idle, client))
         finally:
             with trio.move_on_after(CLOSE_SECONDS) as closing:
                 closing.shield = True
                 if dialer is not None:
-                    await dialer.aclose()
+                    await dialer.drop_idle()
                 await trio_asyncio.aio_as_trio(client.aclose)()
 
 
@@ -139,6 +149,11 @@ def _by_redis_py(client: "redis.asyncio.Redis") -> Call:
         return await execute(*parts)
 
     return call
+
+
+async def _disconnect_idle(client: "redis.asyncio.Redis") -> None:
+    with contextlib.suppress(redis.exceptions.RedisError, OSError):
+        await trio_asyncio.aio_as_trio(client.connection_pool.disconnect)(inuse_connections=False)
 
 
 def _client(url: str, name: str) -> "redis.asyncio.Redis":
@@ -164,14 +179,14 @@ def _sentinel_client(rest: str, options: dict[str, Any]) -> "redis.asyncio.Redis
     hosts, _, path = rest.partition("/")
     service, _, db = path.partition("/")
     nodes = [(host, int(port or 26379)) for host, _, port in (node.partition(":") for node in hosts.split(","))]
-    sentinel = redis.asyncio.sentinel.Sentinel(nodes, socket_connect_timeout=CONNECT_SECONDS)
+    sentinel = redis.asyncio.sentinel.Sentinel(nodes, socket_connect_timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
     return sentinel.master_for(service or "mymaster", db=int(db or 0), **options)  # type: ignore[no-any-return]
 
 
 def _quickly_packing(kind: type[AbstractConnection]) -> type[AbstractConnection]:
     """The same connection, packing commands in C: redis-py does so in its blocking client only."""
 
-    def pack_command(_self: Any, *args: Argument) -> list[bytes]:
+    def pack_command(_self: Any, *args: Any) -> list[bytes]:
         return [hiredis.pack_command(args)]
 
     return type(kind.__name__, (kind,), {"pack_command": pack_command})

@@ -1,7 +1,7 @@
 """RESP on a Trio stream: the short way to a single server, with hiredis reading and writing the protocol in C.
 
-redis-py under trio-asyncio costs three scheduler passes and a task a call; this costs none (docs/benchmarks.md). It does
-only what the scripts need: one request, one reply, on a connection that is thrown away whenever anything is in doubt.
+redis-py under trio-asyncio costs a task and three passes of the scheduler a call; this costs none (docs/benchmarks.md).
+It does only what the scripts need: one request, one reply, on a connection that is thrown away when in doubt.
 Protocol: RESP2, as specified at redis.io/docs/latest/develop/reference/protocol-spec.
 """
 
@@ -41,7 +41,7 @@ class Wire:
                 data = await self._stream.receive_some(READ_BYTES)
                 if not data:
                     raise BrokerUnavailable("Redis closed the connection")
-                self._reader.feed(data)
+                self._reader.feed(bytes(data))
                 reply = self._reader.gets()
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as exc:
             raise BrokerUnavailable(f"the connection to Redis broke: {exc}") from exc
@@ -58,7 +58,7 @@ class Dialer:
     """Opens wires to one server and keeps a few idle ones. Raises BrokerUnavailable where the server is not there."""
 
     def __init__(self, url: str, *, name: str) -> None:
-        self._at: Mapping[str, Any] = redis.connection.parse_url(url)
+        self._at: Mapping[str, Any] = redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
         self._secure = url.startswith("rediss:")
         self._name = name
         self._idle: list[Wire] = []
@@ -80,14 +80,10 @@ class Dialer:
                 await wire.aclose()
         return reply
 
-    async def aclose(self) -> None:
+    async def drop_idle(self) -> None:
         """Close the idle wires; those in use are closed by their calls."""
         while self._idle:
             await self._idle.pop().aclose()
-
-    async def drop_idle(self) -> None:
-        """After a failure the other wires are no better: the server may have moved or be another's replica now."""
-        await self.aclose()
 
     async def _dial(self) -> Wire:
         try:

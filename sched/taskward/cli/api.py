@@ -43,11 +43,9 @@ async def _run(config: Config) -> int:
             await background.start(
                 partial(serve_scrapes, telemetry.metrics, host=host, port=port, ready=lambda: (True, {}))
             )
-        await trusted(broker, telemetry.observe)
+        await trusted(broker, telemetry.observe, stop=stop)
         async with trio.open_nursery() as serving:
-            addresses = await serving.start(
-                partial(run_api, config, broker, observe=telemetry.observe, stop=stop)
-            )
+            addresses = await serving.start(partial(run_api, config, broker, observe=telemetry.observe, stop=stop))
             telemetry.observe(Lifecycle("api started", {"at": addresses, "metrics": metrics_addr}))
         background.cancel_scope.cancel()
     telemetry.observe(Lifecycle("api stopped"))

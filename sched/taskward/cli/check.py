@@ -1,4 +1,4 @@
-"""`taskward check`: the settings as they will be used, and whether Redis answers."""
+"""`taskward check`: the settings as they will be used, whether Redis can be trusted, and whether the books balance."""
 
 from dataclasses import fields
 from typing import Any
@@ -6,19 +6,63 @@ from urllib.parse import urlsplit
 
 import trio
 
+from taskward.broker.broker import Broker, Terms
 from taskward.broker.connection import open_connection
 from taskward.config import Config
-from taskward.errors import BrokerUnavailable
+from taskward.errors import BrokerRefused, BrokerUnavailable
+from taskward.events import ignore
+from taskward.maintenance.auditor import KINDS, Finding, audit
+
+MOST_NAMED = 10
 
 
-def run(config: Config) -> int:
-    """Print both. -> 0 where Redis answers, else 1."""
-    for line in settings(config):
-        print(line)
+def run(config: Config, *, store: bool = False, repair: bool = False) -> int:
+    """Print what was found. -> 0 where all is well, else 1."""
+    if not store:
+        for line in settings(config):
+            print(line)
+        print()
+    return trio.run(_run, config, store, repair)
+
+
+async def _run(config: Config, store: bool, repair: bool) -> int:
     url = without_password(config.redis_url)
-    trouble = trio.run(_ping, config.redis_url)
-    print(f"\nRedis at {url}", f"cannot be used: {trouble}" if trouble else "answers.")
-    return 1 if trouble else 0
+    async with open_connection(config.redis_url, name="taskward-check") as connection:
+        broker = Broker(
+            connection,
+            queue=config.queue,
+            priorities=config.priority_names,
+            terms=Terms.of(config),
+            observe=ignore,
+        )
+        try:
+            for warning in await broker.check():
+                print(f"warning: {warning}")
+            print(f"Redis at {url} answers.")
+            return await _audit(broker, config.queue, repair=repair) if store else 0
+        except (BrokerUnavailable, BrokerRefused) as exc:
+            print(f"Redis at {url} cannot be used: {exc}")
+            return 1
+
+
+async def _audit(broker: Broker, queue: str, *, repair: bool) -> int:
+    looked_at, findings = await audit(broker, repair=repair)
+    print(f"Queue {queue!r}: {looked_at} tasks looked at, {len(findings)} findings.")
+    for kind, meaning in KINDS.items():
+        found = [finding for finding in findings if finding.kind == kind]
+        if found:
+            print(f"\n{kind}: {len(found)} ({meaning})")
+            for finding in found[:MOST_NAMED]:
+                print(f"  {finding.id}  {finding.done}")
+            if len(found) > MOST_NAMED:
+                print(f"  ... and {len(found) - MOST_NAMED} more")
+    if findings and not repair:
+        print("\nNothing was changed. `taskward check --store --repair` mends what is safe to mend.")
+    return 1 if any(_stays(finding) for finding in findings) else 0
+
+
+def _stays(finding: Finding) -> bool:
+    return finding.done == "left"
 
 
 def settings(config: Config) -> list[str]:
@@ -42,13 +86,3 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(f"{name}:{weight}" for name, weight in value)
     return without_password(str(value)) or "-"
-
-
-async def _ping(url: str) -> str:
-    """'' where it answers, else why not."""
-    async with open_connection(url, name="taskward-check") as connection:
-        try:
-            await connection.command("PING")
-        except BrokerUnavailable as exc:
-            return str(exc)
-    return ""

@@ -50,7 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
     worker = _add("worker", commands, _worker, "run tasks, and serve the worker's metrics (METRICS_ADDR)")
     worker.add_argument("--app", metavar="MODULE:NAME", required=True, help="the App with the handlers")
     tasks.add_commands(commands)
-    _add("check", commands, _check, "print the effective settings and whether Redis can be reached")
+    check = _add("check", commands, _check, "print the effective settings, and whether Redis can be used")
+    check.add_argument("--store", action="store_true", help="audit the store: is every task in exactly one place?")
+    check.add_argument("--repair", action="store_true", help="with --store: mend what is safe to mend")
     _add("version", commands, _version, "print the version")
     return parser
 
@@ -99,10 +101,10 @@ def _worker(options: argparse.Namespace) -> int:
     return worker.run(config, options.app)
 
 
-def _check(_options: argparse.Namespace) -> int:
+def _check(options: argparse.Namespace) -> int:
     from taskward.cli import check
 
-    return check.run(Config.from_env(os.environ))
+    return check.run(Config.from_env(os.environ), store=options.store, repair=options.repair)
 
 
 def _version(_options: argparse.Namespace) -> int:

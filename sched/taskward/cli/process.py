@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+import trio
+
 from taskward import __version__
 from taskward.broker.broker import Broker
 from taskward.broker.outage import Outage
@@ -17,6 +19,7 @@ from taskward.task import Lease
 from taskward.telemetry.instruments import Role
 from taskward.telemetry.logs import LogObserver, configure
 from taskward.telemetry.metrics import Metrics, resource
+from taskward.telemetry.otlp import close, pushing
 from taskward.telemetry.tracing import Tracing, tracing
 
 
@@ -58,29 +61,44 @@ async def open_telemetry(
         version=__version__,
         sample_seconds=config.metrics_sample_ms / 1000,
         current_span=traces.current_span,
+        readers=pushing(environ),
     )
-    observers = [metrics.observe, LogObserver(), *([traces.observe] if traces.enabled else [])]
+    observers: list[Observer] = [metrics.observe, LogObserver()]
+    if traces.enabled:
+        observers.append(traces.observe)
     try:
         with metrics.loop.watching():
             yield Telemetry(metrics, traces, fan_out(*observers))
     finally:
+        await close(metrics.shutdown, traces.shutdown)
 
-        await traces.close()
+
+async def trusted(broker: Broker, observe: Observer, *, stop: trio.Event) -> None:
+    """Wait until Redis answers, or until `stop`; then look at how it is set up.
+
+    Raises BrokerRefused where tasks could be lost.
+    """
+    async with trio.open_nursery() as waiting:
+        waiting.start_soon(_cancel_at, stop, waiting.cancel_scope)
+        for warning in await _checked(broker, Outage("start", observe)):
+            observe(Lifecycle("redis is not durable", {"warning": warning}))
+        waiting.cancel_scope.cancel()
 
 
-async def trusted(broker: Broker, observe: Observer) -> None:
-    """Wait until Redis answers, then look at how it is set up. Raises BrokerRefused where tasks could be lost."""
-    outage = Outage("start", observe)
+async def _checked(broker: Broker, outage: Outage) -> list[str]:
     while True:
         try:
             warnings = await broker.check()
         except BrokerUnavailable as exc:
             await outage.sit_out(exc)
         else:
-            break
-    outage.over()
-    for warning in warnings:
-        observe(Lifecycle("redis is not durable", {"warning": warning}))
+            outage.over()
+            return warnings
+
+
+async def _cancel_at(stop: trio.Event, scope: trio.CancelScope) -> None:
+    await stop.wait()
+    scope.cancel()
 
 
 def new_instance_id() -> str:

@@ -27,7 +27,7 @@ from taskward.worker.watchdog import Watchdog
 
 METRICS_ADDR = ":2113"
 JANITOR_SECONDS = 1.0
-AUDIT_SECONDS = 2.0
+AUDIT_SECONDS = 1.0
 # A worker that has not reached the store for so long is not ready.
 CONTACT_SECONDS = 15.0
 EXIT_ABANDONED = 70
@@ -123,7 +123,7 @@ class _Worker:
                 await background.start(
                     partial(serve_scrapes, self._telemetry.metrics, host=host, port=port, ready=self._readiness)
                 )
-            await trusted(self._broker, self._observe)
+            await trusted(self._broker, self._observe, stop=stop)
             self._start_ticks(background)
             with self._watchdog.watching():
                 background.start_soon(self._watchdog.beat)

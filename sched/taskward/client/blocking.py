@@ -93,7 +93,7 @@ class Client:
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         give_up = time.monotonic() + self._patience
-        pause = FIRST_PAUSE_SECONDS
+        pause = 0.0  # a kept connection may have been closed while nobody used it: the first repetition is at once
         while True:
             try:
                 return self._ask_once(method, path, body)
@@ -101,7 +101,7 @@ class Client:
                 if time.monotonic() + pause > give_up:
                     raise
             time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            pause = min(2 * pause or FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
 
     def _ask_once(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         try:

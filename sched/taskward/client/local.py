@@ -1,8 +1,8 @@
 """AsyncClient: the client inside a Trio program, which talks to Redis itself."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Unpack
 
 import trio
@@ -55,18 +55,31 @@ async def open_client(redis_url: str, *, config: Config | None = None, queue: st
     given, stands for its queue.
     """
     config = config or Config()
-    async with open_connection(redis_url, name="taskward-client") as connection, trio.open_nursery() as background:
-        broker = Broker(
-            connection,
-            queue=queue or config.queue,
-            priorities=config.priority_names,
-            terms=Terms.of(config),
-            observe=ignore,
-        )
-        gateway = Gateway(broker, observe=ignore)
-        background.start_soon(gateway.run)
-        yield AsyncClient(gateway, Limits.of(config))
-        background.cancel_scope.cancel()
+    with _ungrouped():
+        async with open_connection(redis_url, name="taskward-client") as connection, trio.open_nursery() as background:
+            broker = Broker(
+                connection,
+                queue=queue or config.queue,
+                priorities=config.priority_names,
+                terms=Terms.of(config),
+                observe=ignore,
+            )
+            gateway = Gateway(broker, observe=ignore)
+            background.start_soon(gateway.run)
+            yield AsyncClient(gateway, Limits.of(config))
+            background.cancel_scope.cancel()
+
+
+@contextmanager
+def _ungrouped() -> Iterator[None]:
+    """An error of the block comes out as it went in, not in the groups of nurseries the caller knows nothing of."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            [error] = error.exceptions
+        raise error from error.__cause__
 
 
 def _now_ms() -> int:

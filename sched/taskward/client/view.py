@@ -131,7 +131,8 @@ def timeline(task: Task, now_ms: int) -> Timeline | None:
     """None where the first attempts are no longer in the history, so that nobody can tell."""
     if task.attempts and task.attempts[0].n > 1:
         return None
-    spent = _Spent(task.created_ms)
+    end_ms = task.finished_ms if task.terminal and task.finished_ms else now_ms
+    spent = _Spent(task.created_ms, end_ms)
     gap = "scheduled"
     for n, attempt in enumerate(task.attempts):
         if n and attempt.n == 1 and task.attempts[n - 1].outcome == "failed":
@@ -140,7 +141,6 @@ def timeline(task: Task, now_ms: int) -> Timeline | None:
         spent.until(attempt.started_ms, "queued")
         spent.until(attempt.finished_ms, "running")
         gap = "retry_wait"
-    end_ms = task.finished_ms if task.terminal and task.finished_ms else now_ms
     _last_stretch(task, spent, gap, end_ms)
     return Timeline(**{name: ms / 1000 for name, ms in spent.ms.items()})
 
@@ -160,18 +160,20 @@ def _last_stretch(task: Task, spent: "_Spent", gap: str, end_ms: int) -> None:
         case _ if task.attempts:
             spent.until(end_ms, gap)
         case _:  # ended without ever having run
-            spent.until(min(task.run_at_ms or task.created_ms, end_ms), gap)
+            spent.until(task.run_at_ms or task.created_ms, gap)
             spent.until(end_ms, "queued")
 
 
 class _Spent:
     """A hand that only moves on: each stretch begins where the last one ended, so the sum is the whole."""
 
-    def __init__(self, from_ms: int) -> None:
+    def __init__(self, from_ms: int, end_ms: int) -> None:
         self.ms = dict.fromkeys(("scheduled", "queued", "running", "retry_wait", "dead"), 0)
         self._at = from_ms
+        self._end = end_ms
 
     def until(self, to_ms: int, kind: str) -> None:
+        to_ms = min(to_ms, self._end)
         if to_ms > self._at:
             self.ms[kind] += to_ms - self._at
             self._at = to_ms

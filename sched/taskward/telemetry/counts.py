@@ -1,12 +1,16 @@
-"""What events add up to: the only place that counts. Plain dicts and lists, because this runs for every task."""
+"""What events add up to: the only place that counts. Counters are plain dicts, because this runs for every task."""
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any, assert_never
 
+from opentelemetry.metrics import Meter
+
 from taskward.app import UNKNOWN_TYPE
 from taskward.events import (
+    Audited,
     BrokerCalled,
     Event,
     HandlerStuck,
@@ -25,10 +29,9 @@ from taskward.events import (
 )
 from taskward.policy.retry import Bury, Cancel, Complete, Decision, Release, RetryIn, Stopped, Succeeded
 from taskward.task import CancelCause, Lease
-from taskward.telemetry.histograms import Histogram, Labels, Span
-from taskward.telemetry.instruments import ERROR_KINDS, INSTRUMENTS, Instrument
-
-CurrentSpan = Callable[[], Span | None]
+from taskward.telemetry.histograms import Histogram, Labels
+from taskward.telemetry.instruments import ERROR_KINDS, INSTRUMENTS, RUN_BUCKETS, VIOLATIONS, Instrument
+from taskward.telemetry.tracing import CurrentSpan, Span
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
@@ -41,13 +44,14 @@ class Counter(dict[Labels, float]):
 
 
 class Counts:
-    """Counters and histograms by their names in the table, and the latest of what is read rather than counted.
+    """Counters by their names in the table, the meter's histograms, and the latest of what is read, not counted.
 
     `current_span` names the sampled span that is current, for exemplars. `clock` is in seconds.
     """
 
     def __init__(
         self,
+        meter: Meter,
         *,
         priorities: Sequence[str],
         types: Sequence[str] = (),
@@ -56,7 +60,7 @@ class Counts:
     ) -> None:
         values = {"type": (*types, UNKNOWN_TYPE), "priority": tuple(priorities)}
         self.counters = {i.name: Counter(dict.fromkeys(_known(i, values), 0)) for i in _of("counter")}
-        self.histograms = {i.name: Histogram(i, _known(i, values)) for i in _of("histogram")}
+        self._histograms = {i.name: Histogram(i, meter, _known(i, values)) for i in _of("histogram")}
         self.sample: QueueSampled | None = None
         self.sampled_at = 0.0
         self.slots: SlotsChanged | None = None
@@ -68,9 +72,11 @@ class Counts:
         self._succeeded = self.counters["tasks_succeeded_total"]
         self._failed = self.counters["tasks_failed_total"]
         self._spent = self.counters["task_state_seconds_total"]
-        self._wait = self.histograms["enqueue_to_start_seconds"]
-        self._run = self.histograms["task_run_seconds"]
-        self._attempts = self.histograms["task_attempts"]
+        self._wait = self._histograms["enqueue_to_start_seconds"]
+        self._run = self._histograms["task_run_seconds"]
+        self._attempts = self._histograms["task_attempts"][()]
+        # What the SDK has been told cannot be asked back, and `work_totals` is asked for it.
+        self._ran = {type_: [0] * (len(RUN_BUCKETS) + 1) for type_ in values["type"]}
         self._count: dict[type, Callable[[Any], None]] = {
             TaskStarted: self._started,
             TaskSettled: self._settled,
@@ -84,6 +90,7 @@ class Counts:
             TasksExpired: lambda e: self._add("tasks_expired_total", n=e.count),
             QueueSampled: self._sampled,
             SampleFailed: lambda _: self._add("metrics_sample_failures_total"),
+            Audited: self._audited,
             HandlerStuck: lambda e: self.stuck.add((e.lease.id, e.lease.token)),
             LoopStalled: lambda _: self._add("loop_stalls_total"),
         }
@@ -100,14 +107,11 @@ class Counts:
         {"bounds": [seconds], "types": {type: {"buckets": [count per bucket, the last above every bound],
         "sum": seconds, "succeeded": n, "failed": n, "cancelled": n}}}
         """
-        return {
-            "bounds": list(self._run.instrument.buckets),
-            "types": {type_: self._totals_of(type_, self._run[type_,].counts) for (type_,) in list(self._run)},
-        }
+        return {"bounds": list(RUN_BUCKETS), "types": {type_: self._totals_of(type_) for type_ in self._ran}}
 
-    def _totals_of(self, type_: str, counts: list[int]) -> dict[str, Any]:
+    def _totals_of(self, type_: str) -> dict[str, Any]:
         ends = ("succeeded", "failed", "cancelled")
-        return {"buckets": list(counts), "sum": self._run[type_,].total} | {
+        return {"buckets": list(self._ran[type_]), "sum": self._spent[type_, "running"]} | {
             end: sum(n for labels, n in self.counters[f"tasks_{end}_total"].items() if labels[0] == type_)
             for end in ends
         }
@@ -116,16 +120,16 @@ class Counts:
         self.counters[name][labels] += n
 
     def _started(self, event: TaskStarted) -> None:
-        lease = event.lease
-        key = (lease.spec.priority,)
+        key = (event.lease.spec.priority,)
+        waited = event.waited if event.waited > 0 else 0.0  # the server's clock can be set back
         self._dequeued[key] += 1
-        self._wait[key].record(event.waited, None if self._current_span is None else self._current_span())
-        self._spent[event.known_type, "queued"] += event.waited
+        self._wait[key](waited, None if self._current_span is None else self._current_span())
+        self._spent[event.known_type, "queued"] += waited
 
     def _settled(self, event: TaskSettled) -> None:
         lease, type_, outcome = event.lease, event.known_type, event.outcome
         key = (type_, lease.spec.priority)
-        self._ran(lease, type_, event.seconds, event.span)
+        self._attempted(lease, type_, event.seconds, event.span)
         # Each attempt is in exactly one of the three, so that they add up to task_run_seconds_count.
         if isinstance(outcome, Succeeded):
             self._succeeded[key] += 1
@@ -135,8 +139,9 @@ class Counts:
             self._failed[key] += 1
         self._decided(event.decision, key, lease)
 
-    def _ran(self, lease: Lease, type_: str, seconds: float, span: object) -> None:
-        self._run[type_,].record(seconds, span if isinstance(span, Span) else None)
+    def _attempted(self, lease: Lease, type_: str, seconds: float, span: object) -> None:
+        self._run[type_,](seconds, span if isinstance(span, Span) else None)
+        self._ran[type_][bisect_left(RUN_BUCKETS, seconds)] += 1
         self._spent[type_, "running"] += seconds
         if self.stuck:
             self.stuck.discard((lease.id, lease.token))
@@ -144,13 +149,13 @@ class Counts:
     def _decided(self, decision: Decision, key: tuple[str, str], lease: Lease) -> None:
         match decision:
             case Complete() | Cancel():
-                self._attempts[()].record(lease.attempt)
+                self._attempts(lease.attempt)
             case RetryIn(seconds, reason):
                 self._add("tasks_retried_total", *key)
                 self._add("task_retry_reasons_total", reason)
                 self._spent[key[0], "retry_wait"] += seconds
             case Bury(reason):
-                self._attempts[()].record(lease.attempt)
+                self._attempts(lease.attempt)
                 self._add("tasks_dead_total", *key, reason)
             case Release():
                 self._add("tasks_released_total", key[1])
@@ -158,7 +163,7 @@ class Counts:
                 assert_never(decision)
 
     def _lease_lost(self, event: LeaseWasLost) -> None:
-        self._ran(event.lease, event.known_type, event.seconds, None)
+        self._attempted(event.lease, event.known_type, event.seconds, None)
         priority = event.lease.spec.priority
         self._add("tasks_cancelled_total", event.known_type, priority, CancelCause.LEASE_LOST)
         self._add("fenced_writes_total", event.op)
@@ -172,23 +177,28 @@ class Counts:
         self._add("tasks_enqueued_total", event.priority, n=event.created)
         self._add("tasks_deduplicated_total", event.priority, n=event.duplicates)
         if event.created:
-            self.histograms["task_payload_bytes"][()].record_many(event.payload_bytes / event.created, event.created)
+            record, mean = self._histograms["task_payload_bytes"][()], event.payload_bytes / event.created
+            for _ in range(event.created):
+                record(mean)
 
     def _http_answered(self, event: HttpAnswered) -> None:
         method = event.method if event.method in _METHODS else "_OTHER"
         labels = (method, event.route, str(event.status))
-        self.histograms["http_server_request_duration_seconds"][labels].record(event.seconds)
+        self._histograms["http_server_request_duration_seconds"][labels](event.seconds)
 
     def _broker_called(self, event: BrokerCalled) -> None:
-        took, errors = self.histograms["redis_command_seconds"], self.counters["redis_errors_total"]
+        took, errors = self._histograms["redis_command_seconds"], self.counters["redis_errors_total"]
         if (event.op,) not in took:
             errors.update({(event.op, kind): 0 for kind in ERROR_KINDS})
-        took[event.op,].record(event.seconds)
+        took[event.op,](event.seconds)
         if event.error is not None:
             errors[event.op, event.error] += 1
 
     def _sampled(self, event: QueueSampled) -> None:
         self.sample, self.sampled_at = event, self._clock()
+
+    def _audited(self, event: Audited) -> None:
+        self.violations = dict.fromkeys(VIOLATIONS, 0) | event.violations
 
     def _slots_changed(self, event: SlotsChanged) -> None:
         self.slots = event

@@ -1,50 +1,77 @@
-"""Metrics as Prometheus reads them: exact names, and exemplars where the format has them (OpenMetrics)."""
+"""Metrics as Prometheus reads them: OpenTelemetry's exporter, and the exemplars that it leaves out."""
 
 import gzip
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from threading import Lock
 from typing import Any
 
 import trio
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import Exemplar as SpanExemplar
+from opentelemetry.sdk.metrics.export import Histogram, HistogramDataPoint, MetricsData
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Exemplar, Timestamp
-
-from taskward.telemetry import histograms
-from taskward.telemetry.instruments import Instrument
-from taskward.telemetry.metrics import Metrics
+from prometheus_client.samples import Exemplar, Sample, Timestamp
 
 # Some 3 ms. Fewer would hold the loop less, and make the scrape wait for more of its turns.
 SAMPLES_A_TURN = 400
 
 _END = b"# EOF\n"
-_UNITS = {"s": "seconds", "By": "bytes"}
+# Which bucket of which series: name, labels, and its upper bound as text.
+_Bucket = tuple[str, frozenset[tuple[str, str]]]
 
 
-class Exposition:
-    """Renders the metrics of a process, with prometheus_client's own about the process, Python and its collector."""
+class ScrapeReader(PrometheusMetricReader):
+    """The provider's reader for scrapes. `registry` is what one shows, the process's own numbers among it.
 
-    def __init__(self, metrics: Metrics) -> None:
+    Each bucket's latest exemplar is kept, for the SDK gives it to one scrape only and there may be two Prometheus.
+    """
+
+    def __init__(self) -> None:
+        self._exported = CollectorRegistry()
+        super().__init__(scope_info_enabled=False, registry=self._exported)
+        self._exemplars: dict[_Bucket, Exemplar] = {}
+        self._scrape = Lock()
         self.registry = CollectorRegistry()
-        self.registry.register(_Collector(metrics))
+        self.registry.register(_Families(self._families))
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+
+    def _families(self) -> list[Metric]:
+        # The exporter hands what it has collected to whoever asks next: two scrapes at once would rob one another.
+        with self._scrape:
+            families = list(self._exported.collect())
+            if self._exemplars:
+                for family in families:
+                    if family.type == "histogram":
+                        family.samples = [self._with_exemplar(family.name, sample) for sample in family.samples]
+            return families
+
+    def _with_exemplar(self, name: str, sample: Sample) -> Sample:
+        return sample._replace(exemplar=self._exemplars.get((name, frozenset(sample.labels.items()))))
+
+    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
+        self._exemplars.update(_exemplars(metrics_data))
+        super()._receive_metrics(metrics_data, timeout_millis, **kwargs)
+
+
+class Exposition:
+    """Renders a registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
 
     async def render(self, *, accept: str, accept_encoding: str) -> tuple[bytes, dict[str, str]]:
         """The body and its headers. The numbers are of one moment; a long rendering lets the loop turn in between."""
         encode, content_type = choose_encoder(accept)
         headers = {"Content-Type": content_type}
         parts, samples = [], 0
-        for family in list(self.registry.collect()):
-            parts.append(encode(_One(family)).removesuffix(_END))
+        for family in list(self._registry.collect()):
+            parts.append(encode(_Families(partial(iter, [family]))).removesuffix(_END))
             samples += len(family.samples)
             if samples >= SAMPLES_A_TURN:
                 samples = 0
@@ -58,57 +85,30 @@ class Exposition:
         return body, headers
 
 
-class _Collector(Collector):
-    """Every instrument as a family. It keeps nothing between two scrapes, so they cannot disturb one another."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+class _Families(Collector):
+    def __init__(self, read: Callable[[], Iterable[Metric]]) -> None:
+        self._read = read
 
     def collect(self) -> Iterable[Metric]:
-        labels = {key.replace(".", "_"): value for key, value in self._metrics.resource.items()}
-        families: list[Metric] = [InfoMetricFamily("target", "The process.", labels)]
-        families += [_family(self._metrics, instrument) for instrument in self._metrics.instruments]
-        return families
+        return self._read()
 
 
-class _One(Collector):
-    def __init__(self, family: Metric) -> None:
-        self._family = family
-
-    def collect(self) -> Iterable[Metric]:
-        return [self._family]
-
-
-def _family(metrics: Metrics, i: Instrument) -> Metric:
-    unit = _UNITS.get(i.unit, "")
-    if i.kind == "histogram":
-        return _histogram(metrics.histogram(i), unit)
-    make = CounterMetricFamily if i.kind == "counter" else GaugeMetricFamily
-    family = make(i.name, i.help, labels=i.labels, unit=unit)
-    for labels, value in list(metrics.values(i).items()):
-        family.add_metric(labels, value)
-    return family
+def _exemplars(data: MetricsData) -> Iterator[tuple[_Bucket, Exemplar]]:
+    """Of the histograms that Prometheus can know by the names they have; all of the table's are such."""
+    scopes = (scope for resource in data.resource_metrics for scope in resource.scope_metrics)
+    for metric in (metric for scope in scopes for metric in scope.metrics):
+        if isinstance(metric.data, Histogram):
+            for point in metric.data.data_points:
+                for exemplar in point.exemplars:
+                    if exemplar.trace_id is not None and exemplar.span_id is not None:
+                        yield (metric.name, _labels(point, exemplar.value)), _shown(exemplar)
 
 
-def _histogram(histogram: histograms.Histogram, unit: str) -> Metric:
-    i = histogram.instrument
-    family = HistogramMetricFamily(i.name, i.help, labels=i.labels, unit=unit)
-    for labels, cell in list(histogram.items()):
-        family.add_metric(labels, _buckets(cell), cell.total)
-    return family
+def _labels(point: HistogramDataPoint, value: float) -> frozenset[tuple[str, str]]:
+    bound = next((bound for bound in point.explicit_bounds if value <= bound), "+Inf")
+    return frozenset([*((key, str(value)) for key, value in (point.attributes or {}).items()), ("le", str(bound))])
 
 
-def _buckets(cell: histograms.Cell) -> list[Any]:
-    buckets: list[Any] = []
-    total = 0
-    for n, (bound, count) in enumerate(zip((*cell.bounds, "+Inf"), tuple(cell.counts), strict=True)):
-        total += count
-        exemplar = cell.exemplars.get(n)
-        buckets.append((str(bound), total) if exemplar is None else (str(bound), total, _exemplar(exemplar)))
-    return buckets
-
-
-def _exemplar(exemplar: histograms.Exemplar) -> Exemplar:
-    value, time_ns, (trace_id, span_id) = exemplar
-    labels = {"trace_id": f"{trace_id:032x}", "span_id": f"{span_id:016x}"}
-    return Exemplar(labels, value, Timestamp(*divmod(time_ns, 1_000_000_000)))
+def _shown(exemplar: SpanExemplar) -> Exemplar:
+    labels = {"trace_id": f"{exemplar.trace_id:032x}", "span_id": f"{exemplar.span_id:016x}"}
+    return Exemplar(labels, exemplar.value, Timestamp(*divmod(exemplar.time_unix_nano, 1_000_000_000)))

@@ -41,9 +41,7 @@ from taskward.policy.retry import (
     Succeeded,
 )
 from taskward.task import CancelCause, Lease
-from taskward.telemetry.histograms import Span
-
-CurrentSpan = Callable[[], Span | None]
+from taskward.telemetry.tracing import CurrentSpan, Span
 
 # Libraries that talk of every request, connection or span they handle.
 _TALKATIVE = ("opentelemetry", "hypercorn", "quart", "urllib3", "requests", "asyncio", "trio-asyncio")
@@ -97,13 +95,10 @@ class LogObserver:
             for event, (level, message) in _LINES.items()
             if self._log.isEnabledFor(level)
         }
+        if self._log.isEnabledFor(WARNING):
+            self._say |= {OutageBegan: self._outage_began, OutageEnded: self._outage_ended}
         if self._log.isEnabledFor(INFO):
-            self._say |= {
-                Lifecycle: lambda e: self._write(INFO, e.what, e.fields),
-                OutageBegan: self._outage_began,
-                OutageEnded: self._outage_ended,
-                TaskSettled: self._settled,
-            }
+            self._say |= {Lifecycle: lambda e: self._write(INFO, e.what, e.fields), TaskSettled: self._settled}
 
     def __call__(self, event: Event) -> None:
         """Say it, or not."""
@@ -120,7 +115,7 @@ class LogObserver:
     def _outage_began(self, event: OutageBegan) -> None:
         if event.part not in self._out:
             self._out.add(event.part)
-            self._line(INFO, "redis does not answer", event)
+            self._line(WARNING, "redis does not answer", event)
 
     def _outage_ended(self, event: OutageEnded) -> None:
         self._out.discard(event.part)

@@ -1,17 +1,18 @@
-"""Whether the standard OTEL_* variables ask for OTLP, and for what."""
+"""OTLP: whether the standard OTEL_* variables ask for it, a reader that pushes metrics, and the end of all sending."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import trio
 
 from taskward.errors import ConfigError
-from taskward.telemetry.metrics import Metrics
 
-# Metrics and traces one after the other: a dead collector delays the end by less than 1.5 s.
-CLOSE_SECONDS = 0.7
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricReader
+
+# A dead collector delays the end of a process by so much.
+CLOSE_SECONDS = 1.0
 
 Signal = Literal["traces", "metrics"]
 
@@ -31,22 +32,32 @@ def asks_for(environ: Mapping[str, str], signal: Signal) -> bool:
     return True
 
 
-@asynccontextmanager
-async def pushing(metrics: Metrics, environ: Mapping[str, str]) -> AsyncIterator[None]:
-    """Push the metrics while this is entered, and a last time at its end, if `environ` asks for it.
+def pushing(environ: Mapping[str, str]) -> "list[MetricReader]":
+    """A reader that pushes from a thread of its own, beside the scrapes, if `environ` asks for it; else none.
 
-    Raises ConfigError for OTEL_* settings that cannot be followed. OpenTelemetry's exporter is imported here only.
+    OpenTelemetry reads endpoint, interval, headers and temporality from the process's own environment. Raises
+    ConfigError for what cannot be followed.
     """
     if not asks_for(environ, "metrics"):
-        yield
-        return
-    from taskward.telemetry.push import interval_seconds, push_metrics
+        return []
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-    seconds = interval_seconds(environ)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(push_metrics, metrics, seconds=seconds))
-        yield
-        nursery.cancel_scope.cancel()
+    try:
+        return [PeriodicExportingMetricReader(OTLPMetricExporter())]
+    except ValueError as exc:
+        raise ConfigError(f"OTEL_METRIC_EXPORT_INTERVAL: {exc}") from exc
+
+
+async def close(*shutdowns: Callable[[], None]) -> None:
+    """Send what is left: all at once, for CLOSE_SECONDS at most, and even where the caller is cancelled."""
+    # Not the usual limit on threads: handlers that are stuck in theirs must not keep these waiting.
+    limiter = trio.CapacityLimiter(len(shutdowns))
+    with trio.move_on_after(CLOSE_SECONDS, shield=True):
+        async with trio.open_nursery() as nursery:
+            for shutdown in shutdowns:
+                call = partial(trio.to_thread.run_sync, shutdown, abandon_on_cancel=True, limiter=limiter)
+                nursery.start_soon(call)
 
 
 def _require_spoken(environ: Mapping[str, str], variable: str) -> None:

@@ -34,7 +34,7 @@ async def serve_scrapes(
 
     `/readyz` answers what `ready` says, 200 or 503. Raises OSError where the address cannot be bound.
     """
-    answer = _Endpoint(Exposition(metrics), ready)
+    answer = _Endpoint(Exposition(metrics.registry), ready)
     listeners = await trio.open_tcp_listeners(port, host=host or None)
     task_status.started(listeners)
     await http11.serve(answer, listeners, limits=limits)

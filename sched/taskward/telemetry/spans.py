@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
-import trio
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -29,9 +28,7 @@ from opentelemetry.trace import (
 from taskward.events import Event, LeaseWasLost, TaskSettled
 from taskward.policy.retry import Failed, Outcome, RetryAsked, Stopped, Succeeded
 from taskward.task import CancelCause, Lease
-from taskward.telemetry.histograms import Span
-from taskward.telemetry.otlp import CLOSE_SECONDS
-from taskward.telemetry.tracing import Answered, Tracing
+from taskward.telemetry.tracing import Answered, Span, Tracing
 
 # Version ff is forbidden; later versions may append fields.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
@@ -51,7 +48,7 @@ class _Open:
 
 
 class Spans(Tracing):
-    """Traces through one provider, which `close` shuts down."""
+    """Traces through one provider, which `shutdown` ends."""
 
     enabled = True
 
@@ -110,10 +107,9 @@ class Spans(Tracing):
         """See Tracing."""
         return _sampled(trace.get_current_span().get_span_context())
 
-    async def close(self) -> None:
+    def shutdown(self) -> None:
         """See Tracing."""
-        with trio.move_on_after(CLOSE_SECONDS, shield=True):
-            await trio.to_thread.run_sync(self._provider.shutdown, abandon_on_cancel=True)
+        self._provider.shutdown()
 
     def _start(self, lease: Lease) -> trace.Span:
         creation = remote_context(lease.spec.headers)

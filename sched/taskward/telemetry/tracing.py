@@ -7,13 +7,22 @@ Off unless the standard OTEL_* variables ask for them (otlp.py); then OpenTeleme
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 from taskward.events import Event
 from taskward.task import Lease
-from taskward.telemetry.histograms import Span
 from taskward.telemetry.otlp import asks_for
 
+
+class Span(NamedTuple):
+    """The two ids that say where in a trace something happened."""
+
+    trace_id: int
+    span_id: int
+
+
 Answered = Callable[[int], None]
+CurrentSpan = Callable[[], Span | None]
 
 
 def tracing(environ: Mapping[str, str], *, resource: Mapping[str, str], label: Callable[[str], str] = str) -> "Tracing":
@@ -60,8 +69,8 @@ class Tracing:
         """The current span where it is sampled: for log lines and exemplars."""
         return None
 
-    async def close(self) -> None:
-        """Send what is left, for CLOSE_SECONDS (otlp.py) at most; even where the caller is cancelled."""
+    def shutdown(self) -> None:
+        """Send what is left. Blocks (otlp.py has an end to that)."""
 
 
 _NO_SPAN: AbstractContextManager[None] = nullcontext()

@@ -29,20 +29,15 @@ class Executor:
     processes: trio.CapacityLimiter
     max_result_bytes: int
 
-    async def attempt(self, running: Running, handler: Handler | None) -> Outcome:
-        """Run the handler inside the running task's scope. Only a cancellation from outside that scope escapes."""
+    async def attempt(self, running: Running, handler: Handler | None) -> Succeeded | Failed:
+        """Run the handler. Raises whatever it raises; `failure` makes an outcome of that."""
         if handler is None:
             return Failed(ErrorInfo("UnknownType", f"no handler for {running.lease.spec.type!r}"), "unknown_type")
         try:
             payload = _convert(running.lease.spec.payload, handler.payload_type)
         except (msgspec.ValidationError, TypeError) as exc:
             return Failed(ErrorInfo("InvalidPayload", str(exc)), "invalid_payload", retryable=False)
-        try:
-            with running.scope:
-                return self._result(await self._call(handler, payload, running))
-            return Stopped(running.stopped_by())
-        except (Exception, SystemExit) as exc:  # noqa: BLE001 - the one place: a handler may raise anything
-            return _failure(exc, running)
+        return self._result(await self._call(handler, payload, running))
 
     async def _call(self, handler: Handler, payload: Any, running: Running) -> Any:
         args = (payload, running.make_context()) if handler.wants_context else (payload,)
@@ -61,7 +56,7 @@ class Executor:
             case _:
                 assert_never(handler.kind)
 
-    def _result(self, value: Any) -> Outcome:
+    def _result(self, value: Any) -> Succeeded | Failed:
         try:
             encoded = codec.encode_value(value)
         except (TypeError, ValueError, OverflowError, RecursionError) as exc:
@@ -84,8 +79,9 @@ def _in_thread(running: Running, handler: Handler, args: tuple[Any, ...]) -> Any
         running.thread_id = None
 
 
-def _failure(exc: BaseException, running: Running) -> Outcome:
-    if running.scope.cancel_called:
+def failure(exc: BaseException, running: Running) -> Outcome:
+    """What a handler that raised comes to."""
+    if running.stopping:
         return Stopped(running.stopped_by())  # what it raised while it was being stopped is not why it stopped
     while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
         exc = exc.exceptions[0]  # a nursery in the handler wraps whatever it raised

@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import NamedTuple
 
 import trio
@@ -18,6 +19,7 @@ from taskward.events import LeaseWasLost, Observer, SlotsChanged, TaskSettled, T
 from taskward.policy.priority import Shares
 from taskward.policy.retry import Bury, Complete, Decision, Failed, Outcome, Release, Stopped, decide
 from taskward.task import Attempt, CancelCause, ErrorInfo, Lease, RetryPolicy
+from taskward.worker import slot
 from taskward.worker.executor import Executor
 from taskward.worker.running import Running
 
@@ -83,7 +85,7 @@ class Pool:
         self._kick = trio.Event()
         self._idle = trio.Event()
         self._drained = trio.Event()
-        self._send, self._receive = trio.open_memory_channel[Lease](concurrency)
+        self._send, self._receive = trio.open_memory_channel[Running](concurrency)
 
     @property
     def busy(self) -> int:
@@ -101,7 +103,7 @@ class Pool:
             listening.start_soon(self._listen)
             async with trio.open_nursery() as working, self._send:
                 for _ in range(self.concurrency):
-                    working.start_soon(self._slot)
+                    working.start_soon(partial(slot.work, self._receive, attempt=self._attempt, ended=self._end))
                 await self._step_until_drained()
             listening.cancel_scope.cancel()
         self._drained.set()
@@ -177,7 +179,7 @@ class Pool:
             self.held[lease.token] = running = self._start(lease)
             if not self._claiming:  # claimed just before the stop: give it back rather than begin
                 running.cancel(CancelCause.SHUTDOWN)
-            self._send.send_nowait(lease)
+            self._send.send_nowait(running)
         for lease, error in step.broken:
             self._bury_unreadable(lease, error)
         if step.expired:
@@ -208,15 +210,15 @@ class Pool:
 
     # ---- the slots
 
-    async def _slot(self) -> None:
-        async for lease in self._receive:
-            running = self.held[lease.token]
-            running.trio_task = trio.lowlevel.current_task()
-            if self._span is None:
-                await self._work_on(running)
-            else:
-                with self._span(lease) as running.span:
-                    await self._work_on(running)
+    async def _attempt(self, running: Running) -> Outcome:
+        lease = running.lease
+        handler = self._app.handlers.get(lease.spec.type)
+        if self._span is None:
+            self._observe(TaskStarted(lease, running.label, (lease.started_us - lease.queued_us) / 1e6))
+            return await self._executor.attempt(running, handler)
+        with self._span(lease) as running.span:
+            self._observe(TaskStarted(lease, running.label, (lease.started_us - lease.queued_us) / 1e6))
+            return await self._executor.attempt(running, handler)
 
     def _start(self, lease: Lease) -> Running:
         handler = self._app.handlers.get(lease.spec.type)
@@ -227,12 +229,8 @@ class Pool:
             timeout = handler.timeout_seconds
         return Running(lease, label=self._app.label(lease.spec.type), timeout=timeout)
 
-    async def _work_on(self, running: Running) -> None:
+    def _end(self, running: Running, outcome: Outcome) -> None:
         lease = running.lease
-        self._observe(TaskStarted(lease, running.label, (lease.started_us - lease.queued_us) / 1e6))
-        outcome = await self._executor.attempt(running, self._app.handlers.get(lease.spec.type))
-        running.exited = True
-        running.seconds = trio.current_time() - running.began
         self._free += 1
         if running.lost_op is not None:
             del self.held[lease.token]

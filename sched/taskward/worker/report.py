@@ -57,7 +57,7 @@ class Report:
                 "priority": r.lease.spec.priority,
                 "attempt": r.lease.attempt,
                 "seconds": round(now - r.began, 3),
-                "cancelling": str(r.stopped_by()) if r.scope.cancel_called else None,
+                "cancelling": str(r.stopped_by()) if r.stopping else None,
                 "stuck": r.stuck,
                 "stack": r.stack() if r.stuck else None,
             }

@@ -1,5 +1,6 @@
 """Running: a lease in this worker's hands, from its claim until the store has recorded its end."""
 
+import math
 import sys
 import traceback
 from datetime import UTC, datetime
@@ -9,7 +10,6 @@ import trio
 from taskward.task import CancelCause, Lease
 from taskward.worker.context import Context
 
-
 # A scope's deadline costs more than all else a short task needs, so only one that comes near is set. The keeper looks
 # at every task more often than this.
 NEAR_SECONDS = 0.6
@@ -18,55 +18,49 @@ NEAR_SECONDS = 0.6
 class Running:
     """The one mutable thing about a task in a worker. The slot, the keeper and the watchdog share it.
 
-    `ends_at` is when the attempt runs into its timeout or the task's deadline, on Trio's clock.
+    `ends_at` is when the attempt runs into its timeout or the task's deadline, on Trio's clock. `scope` is the slot's,
+    while the handler is in it.
     """
 
-    __slots__ = (
-        "began",
-        "cancelled_at",
-        "cause",
-        "context",
-        "ends_at",
-        "exited",
-        "held_until",
-        "label",
-        "lease",
-        "lost_op",
-        "runs_into",
-        "scope",
-        "seconds",
-        "span",
-        "stuck",
-        "thread_id",
-        "trio_task",
-    )
+    # Set on the instance only where they change: there is one of these for every task.
+    runs_into = CancelCause.TIMEOUT
+    seconds = 0.0
+    exited = False
+    stuck = False
+    scope: trio.CancelScope | None = None
+    context: Context | None = None
+    cause: CancelCause | None = None
+    cancelled_at: float | None = None
+    lost_op: str | None = None
+    span: object = None
+    thread_id: int | None = None
+    trio_task: trio.lowlevel.Task | None = None
 
     def __init__(self, lease: Lease, *, label: str, timeout: float) -> None:
-        now = trio.current_time()
-        left = timeout
-        self.runs_into = CancelCause.TIMEOUT
-        if lease.spec.deadline_ms is not None:
-            until_deadline = lease.spec.deadline_ms / 1000 - lease.started_us / 1e6
-            if until_deadline < left:
-                left, self.runs_into = until_deadline, CancelCause.DEADLINE
         self.lease = lease
         self.label = label
-        self.began = now
-        self.seconds = 0.0
+        self.began = trio.current_time()
         self.held_until = lease.held_until
-        self.ends_at = now + left
-        self.scope = trio.CancelScope()
-        if left < NEAR_SECONDS:
-            self.scope.deadline = self.ends_at
-        self.context: Context | None = None
-        self.cause: CancelCause | None = None
-        self.cancelled_at: float | None = None
-        self.lost_op: str | None = None
-        self.exited = False
-        self.stuck = False
-        self.span: object = None
-        self.thread_id: int | None = None
-        self.trio_task: trio.lowlevel.Task | None = None
+        self.ends_at = self.began + timeout
+        if lease.spec.deadline_ms is not None:
+            until_deadline = lease.spec.deadline_ms / 1000 - lease.started_us / 1e6
+            if until_deadline < timeout:
+                self.ends_at, self.runs_into = self.began + until_deadline, CancelCause.DEADLINE
+
+    def enter(self, scope: trio.CancelScope) -> None:
+        """The handler begins, in this scope."""
+        self.scope = scope
+        self.trio_task = trio.lowlevel.current_task()
+        if self.cause is not None:  # cancelled between its claim and its start
+            scope.cancel()
+        self.look_at_time(self.began)
+
+    def leave(self) -> None:
+        """The handler's code has been left; its scope is no longer this task's."""
+        self.exited = True
+        self.seconds = trio.current_time() - self.began
+        if self.scope is not None and self.scope.deadline != math.inf:
+            self.scope.deadline = math.inf
 
     def make_context(self) -> Context:
         """For a handler that asks for one."""
@@ -79,7 +73,8 @@ class Running:
         if self.cause is None and not self.exited:
             self.cause = cause
             self.cancelled_at = trio.current_time()
-            self.scope.cancel()
+            if self.scope is not None:
+                self.scope.cancel()
 
     def lose(self, op: str) -> None:
         """The store says that the lease is somebody else's: stop, and write nothing more."""
@@ -87,18 +82,23 @@ class Running:
             self.lost_op = op
             self.cancel(CancelCause.LEASE_LOST)
 
+    @property
+    def stopping(self) -> bool:
+        """The handler has been asked to stop, by a cause or by its time limit."""
+        return self.cause is not None or (self.scope is not None and self.scope.cancel_called)
+
     def stopped_by(self) -> CancelCause:
         """Why the scope was cancelled: what somebody asked for, or else the time limit it ran into."""
         return self.cause or self.runs_into
 
     def look_at_time(self, now: float) -> None:
         """To be called about twice a NEAR_SECONDS: sets the scope's deadline before it comes."""
-        if self.ends_at - now < NEAR_SECONDS and self.scope.deadline != self.ends_at:
+        if self.ends_at - now < NEAR_SECONDS and self.scope is not None and not self.exited:
             self.scope.deadline = self.ends_at
 
     def overdue(self, now: float) -> float | None:
         """Seconds since the handler was asked to stop, by a cause or by its time limit; None if it was not."""
-        if self.exited or not self.scope.cancel_called:
+        if self.exited or not self.stopping:
             return None
         return now - (self.ends_at if self.cancelled_at is None else min(self.ends_at, self.cancelled_at))
 

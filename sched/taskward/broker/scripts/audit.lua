@@ -63,7 +63,7 @@ local out = {}
 for at = 4, #ARGV do
   local id = ARGV[at]
   local places, text = places_of(id), call('HGET', record, id)
-  local r = text and parse_record(text)
+  local r = text and parse_record(text) or nil
   if call('HEXISTS', spec, id) == 0 then
     if #places > 0 or text then add(out, id, 'missing_spec', repair and remove(id) or 'left') end
   elseif #places == 0 then

@@ -1,0 +1,27 @@
+"""The measures, by the name they are asked for."""
+
+from collections.abc import Callable, Sequence
+
+from bench.measures import latency, load, memory, submission, throughput
+from bench.report import Reading
+from bench.setup import Setup
+
+Measure = Callable[[Setup], Sequence[Reading]]
+
+# In this order where none is named. The text after each is what `python -m bench --help` says.
+MEASURES: dict[str, Measure] = {
+    "noop": throughput.noop,
+    "sleep": throughput.sleep,
+    "idle": latency.idle,
+    "submit": submission.in_process,
+    "http": submission.over_http,
+    "ndjson": submission.ndjson,
+    "memory": memory.queued,
+    "fsync": throughput.fsync,
+    "scale": throughput.scale,
+    "load": load.under_load,
+    "backlog": load.backlog,
+    "burn": load.burn,
+    "million": memory.million,
+    "rss": memory.rss,
+}

@@ -1,0 +1,153 @@
+"""Waits and answers while a worker is busy."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+from bench.measures.latency import one_wait
+from bench.measures.throughput import NOOP, SLEEP, drain
+from bench.processes import ROOT, environment
+from bench.report import Reading, percentile
+from bench.server import KEYS, Server
+from bench.setup import Setup
+from bench.store import open_broker, preload, submissions
+from taskward.broker.broker import Broker
+from taskward.client.local import open_client
+from taskward.task import Spec, Submission
+
+SHARE = 0.7
+TICK_SECONDS = 0.005
+STAMP = Spec(type="stamp")
+BURN = Spec(type="burn")
+BACKLOG = Spec(type="sleep10", priority="low")
+PAUSE_SECONDS = 0.02
+
+
+def under_load(setup: Setup) -> list[Reading]:
+    """At 70 % of the maximum rate: submit to start; answers of the scrape port and of GET /metrics/summary."""
+    with setup.worker_on_server() as (on, worker):
+        maximum = drain(on, [worker], setup.tasks(100_000), NOOP).rate
+    rate, seconds, looks = SHARE * maximum, setup.seconds(10), setup.tasks(500)
+    with setup.worker_on_server() as (on, worker), setup.api(on) as api:
+        trio.run(_submit_steadily, on, rate, setup.seconds(2))  # warm
+        with _looking(worker.port, "/metrics", looks) as scrapes, _looking(api.port, "/metrics/summary", looks) as asks:
+            waits = trio.run(_submit_steadily, on, rate, seconds)
+    return [
+        Reading("maximum, no-op, concurrency 100", "tasks/s", maximum),
+        Reading("at 70 %: reached", "tasks/s", waits.rate),
+        Reading("at 70 %: submit to start, p50", "ms", percentile(waits.milliseconds, 50)),
+        Reading("at 70 %: submit to start, p99", "ms", percentile(waits.milliseconds, 99)),
+        Reading("at 70 %: scrape, p99", "ms", scrapes["p99_ms"]),
+        Reading("at 70 %: GET /metrics/summary, p99", "ms", asks["p99_ms"]),
+    ]
+
+
+def backlog(setup: Setup) -> list[Reading]:
+    """How long `high` tasks wait while 100,000 `low` ones, of 10 ms each, keep every slot busy."""
+    with setup.worker_on_server() as (on, _):
+        preload(on, setup.tasks(100_000), BACKLOG)
+        waits = trio.run(_waits, on, setup.seconds(8), "high")
+        if not on.client.zcard(KEYS.family("ready")[-1]):
+            raise RuntimeError("the backlog was done before the last `high` task was submitted")
+    return [
+        Reading("behind a backlog of `low`: `high` submit to start, p50", "ms", percentile(waits, 50)),
+        Reading("behind a backlog of `low`: `high` submit to start, p99", "ms", percentile(waits, 99)),
+    ]
+
+
+def burn(setup: Setup) -> list[Reading]:
+    """Submit to start beside a thread handler that keeps a processor busy for 100 ms, four times a second."""
+    with setup.worker_on_server() as (on, _):
+        alone = trio.run(_waits, on, setup.seconds(5), "default")
+        beside = trio.run(_waits_beside_burns, on, setup.seconds(10))
+    return [
+        Reading("submit to start, p99, alone", "ms", percentile(alone, 99)),
+        Reading("submit to start, p99, beside 100 ms CPU threads", "ms", percentile(beside, 99)),
+    ]
+
+
+class Steady:
+    """Tasks submitted at a rate, and the waits of some of them."""
+
+    def __init__(self) -> None:
+        self.rate = 0.0
+        self.milliseconds: list[float] = []
+
+
+async def _submit_steadily(on: Server, rate: float, seconds: float) -> Steady:
+    """Open loop: what is due at each tick goes out together, whether or not the worker keeps up. One of them is timed."""
+    steady = Steady()
+    sent: dict[str, int] = {}
+    submitted = 0
+    async with open_broker(on.url) as broker:
+        before = on.done()
+        began = trio.current_time()
+        while (now := trio.current_time()) < began + seconds:
+            due = int(rate * (now - began)) - submitted
+            if due > 0:
+                submitted += due
+                timed = submissions(1, STAMP)
+                sent[timed[0].id] = time.time_ns()
+                await _submit_parts(broker, timed + submissions(due - 1, NOOP))
+            await trio.sleep_until(now + TICK_SECONDS)
+        steady.rate = (on.done() - before) / (trio.current_time() - began)
+        await _until_quiet(on, before + submitted)
+    started = on.client.hmget(KEYS("result"), list(sent))
+    steady.milliseconds = [(int(at) - sent[id]) / 1e6 for id, at in zip(sent, started, strict=True)]
+    return steady
+
+
+async def _submit_parts(broker: Broker, tasks: list[Submission]) -> None:
+    for first in range(0, len(tasks), 512):
+        await broker.submit(tasks[first : first + 512])
+
+
+async def _until_quiet(on: Server, done: int) -> None:
+    with trio.fail_after(60):
+        while on.done() < done:
+            await trio.sleep(0.02)
+
+
+async def _waits(on: Server, seconds: float, priority: str) -> list[float]:
+    waits = []
+    until = trio.current_time() + seconds
+    async with open_client(on.url) as client:
+        while trio.current_time() < until:
+            waits.append(await one_wait(client, priority=priority))
+            await trio.sleep(PAUSE_SECONDS)
+    return waits
+
+
+async def _waits_beside_burns(on: Server, seconds: float) -> list[float]:
+    waits: list[float] = []
+    async with open_broker(on.url) as broker, trio.open_nursery() as nursery:
+
+        async def burn_now_and_then() -> None:
+            while True:
+                await broker.submit(submissions(1, BURN))
+                await trio.sleep(0.25)
+
+        nursery.start_soon(burn_now_and_then)
+        waits = await _waits(on, seconds, "default")
+        nursery.cancel_scope.cancel()
+    return waits
+
+
+@contextmanager
+def _looking(port: int, path: str, times: int) -> Iterator[dict[str, float]]:
+    """GETs by a process of its own while the block runs; what it saw is in the value afterwards."""
+    seen: dict[str, float] = {}
+    command = [sys.executable, "-m", "bench.http_load", str(port), "get", "--path", path, "--tasks", str(times)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
+    try:
+        yield seen
+        output, _ = process.communicate(timeout=60)
+        seen |= json.loads(output)
+    finally:
+        process.kill()
+        process.wait()

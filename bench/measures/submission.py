@@ -1,0 +1,124 @@
+"""Submissions a second: by the clients, and over HTTP against one API process."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import trio
+
+from bench.processes import ROOT, Process, environment
+from bench.report import Reading
+from bench.server import Server
+from bench.setup import Setup
+from taskward.client import Client
+from taskward.client.fields import Item
+from taskward.client.local import AsyncClient, open_client
+
+PAYLOAD = "x" * 100
+BATCH = 500
+CALLERS = 32
+
+
+def in_process(setup: Setup) -> list[Reading]:
+    """Submissions/s of one client: async on Redis, one by one, from 32 Trio tasks, in batches; blocking over HTTP."""
+    with setup.server() as on:
+        readings = trio.run(_async_client, on, setup)
+        with setup.api(on) as api:
+            return readings + _blocking_client(f"http://127.0.0.1:{api.port}", setup)
+
+
+def over_http(setup: Setup) -> list[Reading]:
+    """POST /tasks on 32 connections, batches of 1,000 as JSON arrays, and what the API process needs a request."""
+    readings = []
+    for shape, connections, name in (
+        ("single", CALLERS, f"HTTP POST /tasks, {CALLERS} connections"),
+        ("array", 4, "HTTP batch, arrays of 1,000, 4 connections"),
+    ):
+        with setup.server() as on, setup.api(on) as api:
+            answer, cpu = _loaded(api, shape, connections=connections, seconds=setup.seconds(5))
+        readings += [
+            Reading(name, "tasks/s", answer["tasks"] / answer["seconds"]),
+            Reading(f"{name}: p99", "ms", answer["p99_ms"]),
+            Reading(f"{name}: API CPU", "us a request", cpu / answer["requests"] * 1e6),
+        ]
+    return readings
+
+
+def ndjson(setup: Setup) -> list[Reading]:
+    """One NDJSON stream of a million tasks, and the API's memory before and after."""
+    n = setup.tasks(1_000_000)
+    with setup.server() as on, setup.api(on) as api:
+        before = api.rss_mb
+        answer, _ = _loaded(api, "ndjson", connections=1, tasks=n)
+        after = api.rss_mb
+    return [
+        Reading(f"HTTP NDJSON, one stream of {n:,}", "tasks/s", answer["tasks"] / answer["seconds"]),
+        Reading("API RSS before the stream", "MiB", before),
+        Reading("API RSS after the stream", "MiB", after),
+    ]
+
+
+async def _async_client(on: Server, setup: Setup) -> list[Reading]:
+    n, many = setup.tasks(10_000), setup.tasks(100_000)
+    async with open_client(on.url) as client:
+        began = time.perf_counter()
+        for _ in range(n):
+            await client.submit("noop", PAYLOAD)
+        one = n / (time.perf_counter() - began)
+
+        began = time.perf_counter()
+        async with trio.open_nursery() as nursery:
+            for _ in range(CALLERS):
+                nursery.start_soon(_submit, client, n // CALLERS)
+        together = n // CALLERS * CALLERS / (time.perf_counter() - began)
+
+        items = [Item(type="noop", payload=PAYLOAD)] * BATCH
+        began = time.perf_counter()
+        for _ in range(0, many, BATCH):
+            await client.submit_many(items)
+        bulk = -(-many // BATCH) * BATCH / (time.perf_counter() - began)
+    return [
+        Reading("AsyncClient, one by one", "tasks/s", one),
+        Reading(f"AsyncClient, {CALLERS} Trio tasks", "tasks/s", together),
+        Reading(f"AsyncClient, batches of {BATCH}", "tasks/s", bulk),
+    ]
+
+
+async def _submit(client: AsyncClient, n: int) -> None:
+    for _ in range(n):
+        await client.submit("noop", PAYLOAD)
+
+
+def _blocking_client(url: str, setup: Setup) -> list[Reading]:
+    n, many = setup.tasks(3000), setup.tasks(30_000)
+    items = [Item(type="noop", payload=PAYLOAD)] * BATCH
+    with Client(url) as client:
+        one = _rate(lambda: client.submit("noop", PAYLOAD), n)
+        bulk = BATCH * _rate(lambda: client.submit_many(items), -(-many // BATCH))
+    return [
+        Reading("Client (blocking, HTTP), one by one", "tasks/s", one),
+        Reading(f"Client (blocking, HTTP), batches of {BATCH}", "tasks/s", bulk),
+    ]
+
+
+def _rate(call: Callable[[], object], n: int) -> float:
+    began = time.perf_counter()
+    for _ in range(n):
+        call()
+    return n / (time.perf_counter() - began)
+
+
+def _loaded(
+    api: Process, shape: str, *, connections: int, seconds: float = 0.0, tasks: int = 0
+) -> tuple[dict[str, float], float]:
+    """What the load generator saw, and the API's CPU seconds meanwhile."""
+    before = api.cpu_seconds
+    options = {"--connections": connections, "--seconds": seconds, "--tasks": tasks}
+    words = [word for name, value in options.items() for word in (name, str(value))]
+    command = [sys.executable, "-m", "bench.http_load", str(api.port), shape, *words]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return json.loads(done.stdout), api.cpu_seconds - before

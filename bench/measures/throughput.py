@@ -1,0 +1,108 @@
+"""Tasks a second: no-ops and short sleeps, one worker and several, without persistence and with."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from bench.processes import Process
+from bench.report import Reading
+from bench.server import Server
+from bench.setup import Setup
+from bench.store import preload
+from taskward.task import Spec
+
+NOOP = Spec(type="noop", payload={"n": 1})
+SLEEP = Spec(type="sleep10", payload={"n": 1})
+LOOK_SECONDS = 0.02
+PATIENCE_SECONDS = 60.0
+
+
+class Drained(NamedTuple):
+    """Tasks a second by the store's times; microseconds a task of the workers, the server, and its scripts."""
+
+    rate: float
+    worker_us: float
+    server_us: float
+    script_us: float
+
+
+def noop(setup: Setup) -> list[Reading]:
+    """No-op tasks/s of one worker at concurrency 10, 100 and 400."""
+    readings = []
+    for concurrency, full in ((10, 60_000), (100, 120_000), (400, 120_000)):
+        with setup.worker_on_server(concurrency=concurrency) as (on, worker):
+            drained = drain(on, [worker], setup.tasks(full), NOOP)
+        name = f"no-op, concurrency {concurrency}"
+        readings += [
+            Reading(name, "tasks/s", drained.rate),
+            Reading(f"{name}: worker CPU", "us a task", drained.worker_us),
+            Reading(f"{name}: server CPU", "us a task", drained.server_us),
+        ]
+    return readings
+
+
+def sleep(setup: Setup) -> list[Reading]:
+    """10 ms sleeps at concurrency 100; 10,000/s is ideal."""
+    with setup.worker_on_server() as (on, worker):
+        drained = drain(on, [worker], setup.tasks(30_000), SLEEP)
+    return [Reading("10 ms sleeps, concurrency 100 (ideal 10,000)", "tasks/s", drained.rate)]
+
+
+def fsync(setup: Setup) -> list[Reading]:
+    """No-ops at concurrency 100 with appendfsync always, beside those without persistence."""
+    rates = []
+    for policy in ("", "always"):
+        with setup.server(fsync=policy) as on, setup.worker(on) as worker:
+            rates.append(drain(on, [worker], setup.tasks(100_000), NOOP).rate)
+    return [
+        Reading("no-op, concurrency 100, without persistence", "tasks/s", rates[0]),
+        Reading("no-op, concurrency 100, appendfsync always", "tasks/s", rates[1]),
+        Reading("appendfsync always, share of the figure without", "%", 100 * rates[1] / rates[0]),
+    ]
+
+
+def scale(setup: Setup) -> list[Reading]:
+    """No-ops with 1, 2 and 4 workers on one server, and what the server needs a task."""
+    readings = []
+    for count in (1, 2, 4):
+        with setup.server() as on, ExitStack() as stack:
+            workers = [stack.enter_context(setup.worker(on)) for _ in range(count)]
+            drained = drain(on, workers, setup.tasks(100_000 * min(count, 2)), NOOP)
+        name = f"no-op, {count} worker{'s' if count > 1 else ''}"
+        readings += [
+            Reading(name, "tasks/s", drained.rate),
+            Reading(f"{name}: server CPU", "us a task", drained.server_us),
+            Reading(f"{name}: of that in scripts", "us a task", drained.script_us),
+        ]
+    return readings
+
+
+def drain(on: Server, workers: Sequence[Process], n: int, spec: Spec) -> Drained:
+    """Fill the store with `n` tasks while nobody may claim them, then let all workers at them at once.
+
+    Nothing may have ended in this store before.
+    """
+    on.hold()
+    preload(on, n, spec)
+    on.client.config_resetstat()
+    cpu, server_cpu = sum(worker.cpu_seconds for worker in workers), on.cpu_seconds
+    on.release(workers=len(workers))
+    until_done(on, n)
+    return Drained(
+        on.done_rate(),
+        (sum(worker.cpu_seconds for worker in workers) - cpu) / n * 1e6,
+        (on.cpu_seconds - server_cpu) / n * 1e6,
+        on.script_seconds / n * 1e6,
+    )
+
+
+def until_done(on: Server, n: int) -> None:
+    """Wait until so many tasks have ended. Raises RuntimeError where nothing ends for long."""
+    seen, give_up = 0, time.monotonic() + PATIENCE_SECONDS
+    while (done := on.done()) < n:
+        if done > seen:
+            seen, give_up = done, time.monotonic() + PATIENCE_SECONDS
+        if time.monotonic() > give_up:
+            raise RuntimeError(f"{done} of {n} tasks done, and none for {PATIENCE_SECONDS:g} s")
+        time.sleep(LOOK_SECONDS)

@@ -1,0 +1,97 @@
+"""Redis is away for a while: the API says so, the worker finishes what it runs, and both come back by themselves."""
+
+from collections import Counter
+
+import pytest
+import trio
+
+from taskward.client import gateway
+from taskward.events import LeaseWasLost, TaskSettled, TaskStarted
+from taskward.policy.retry import Stopped
+from taskward.task import CancelCause
+from tests.faults.site import Site, unavailable
+
+
+async def test_redis_is_restarted(site: Site) -> None:
+    async with site.running():
+        await site.rides_out(site.server.stop, site.server.start)
+
+
+async def test_redis_is_killed(wired: Site) -> None:
+    async with wired.running():
+        await wired.rides_out(wired.server.kill, wired.server.start)
+
+
+async def test_kill_9_of_redis_loses_nothing_it_has_acknowledged(wired: Site) -> None:
+    """With AOF and `appendfsync always`, killed three times under load."""
+    acknowledged: list[str] = []
+
+    async def submit_for_ever(client: int) -> None:
+        for n in range(100_000):
+            acknowledged.append(await wired.submit("note", idempotency_key=f"{client}-{n}"))
+
+    async with wired.running():
+        async with trio.open_nursery() as clients:
+            for client in range(8):
+                clients.start_soon(submit_for_ever, client)
+            for _ in range(3):
+                before = len(acknowledged)
+                while len(acknowledged) < before + 40:
+                    await trio.sleep(0.01)
+                await wired.server.kill()
+                await wired.server.start()
+            clients.cancel_scope.cancel()
+        ends = [(await wired.until_done(id))["state"] for id in acknowledged]
+    assert Counter(ends) == {"succeeded": len(set(acknowledged))}
+
+
+async def test_redis_is_frozen(wired: Site, hasty: None) -> None:
+    async with wired.running():
+        await wired.rides_out(wired.server.freeze, wired.server.thaw, idle_seconds=2.0)
+
+
+async def test_nobody_listens_at_the_address(site: Site) -> None:
+    async with site.running():
+        await site.rides_out(site.proxy.refuse, site.proxy.welcome, idle_seconds=2.0)
+
+
+async def test_a_partition(wired: Site, hasty: None) -> None:
+    async with wired.running():
+        await wired.rides_out(wired.proxy.hold, wired.proxy.release)
+
+
+async def test_a_partition_that_outlasts_the_lease_stops_the_handler_first(wired: Site, hasty: None) -> None:
+    """The lease is lost, so the task runs again, but never twice at a time, and the late settlement is refused."""
+    async with wired.running(lease_ms=1500):
+        id = await wired.hold_one()
+        task = await wired.worker.task(id)
+        assert task.lease_expires_ms is not None
+        wired.proxy.hold()
+        while wired.worker_stopped_ms is None:
+            await trio.sleep(0.01)
+        assert wired.worker_stopped_ms < (await wired.lease_end_ms(id))
+        await wired.reaped_by_another(id)
+        wired.let_go.set()
+        wired.proxy.release()
+        lost = await wired.said.wait_for(LeaseWasLost)
+        done = await wired.until_done(id)
+    assert (lost.op, lost.lease.token) == ("settle", task.token)
+    assert done["state"] == "succeeded"
+    assert [(a["outcome"], a["cancel_cause"]) for a in done["attempts"]] == [("reaped", "lease_lost")]
+    assert wired.runs[id] == 2
+
+
+async def test_a_short_outage_is_not_even_seen_by_clients(wired: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API repeats a submission for its patience before it gives up."""
+    monkeypatch.setattr(gateway, "PATIENCE_SECONDS", 5.0)
+    async with wired.running(), trio.open_nursery() as nursery:
+        await wired.submit("note")
+        await wired.proxy.refuse()
+
+        async def welcome_later() -> None:
+            await trio.sleep(0.5)
+            wired.proxy.welcome()
+
+        nursery.start_soon(welcome_later)
+        answer = await wired.post("note")
+    assert answer.status_code == 202

@@ -1,0 +1,407 @@
+"""Mutants: every guard of every script, broken by one change of its text. Tests that notice all are worth something."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from taskward.broker import script
+from taskward.broker.script import Script
+
+PRELUDE = "prelude"
+
+
+class Mutant(NamedTuple):
+    """`what` is broken in `script` by writing `new` for `old`. `unseen` says why the model cannot notice."""
+
+    script: str
+    what: str
+    old: str
+    new: str = ""
+    unseen: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.script}: {self.what}"
+
+
+def loader(mutant: Mutant) -> Callable[[str], Script]:
+    """What script.load is while the mutant lives. Raises ValueError where the text is not in the source."""
+    real = script.load
+    if mutant.script != PRELUDE:
+        mutated = _mutated(real(mutant.script), mutant)
+        return lambda name: mutated if name == mutant.script else real(name)
+    return lambda name: _mutated(real(name), mutant)
+
+
+def _mutated(loaded: Script, mutant: Mutant) -> Script:
+    if loaded.source.count(mutant.old) != 1:
+        raise ValueError(f"{mutant}: {loaded.source.count(mutant.old)} places have the text {mutant.old!r}")
+    source = loaded.source.replace(mutant.old, mutant.new)
+    return replace(loaded, source=source, sha=hashlib.sha1(source.encode()).hexdigest())
+
+
+_SHORT = "its histories are short"
+_FEW = "it has too few tasks"
+_DEAF = "it subscribes to nothing"
+_SOUND = "its books are sound"
+
+MUTANTS = [
+    # ---- what all scripts share
+    Mutant(PRELUDE, "history is not bounded", "while #lines > HISTORY_BYTES do", "while false do", _SHORT),
+    Mutant(PRELUDE, "history loses its newest", "if cut >= #lines then break end", "", _SHORT),
+    Mutant(PRELUDE, "history is overwritten", "(call('HGET', history, id) or '') .. line", "line"),
+    Mutant(PRELUDE, "markers are not bounded", "math.min(n, WAKE_LIMIT - call('LLEN', wake))", "n", _FEW),
+    Mutant(PRELUDE, "nobody is woken", "do call('RPUSH', wake, '1') end", "do end"),
+    Mutant(PRELUDE, "start_by is not read", "if string.byte(text) == COMMA then return nil end", "do return nil end"),
+    Mutant(
+        PRELUDE,
+        "a long list is cut off",
+        "for first = 1, #list, 1000 do",
+        "for first = 1, math.min(#list, 1000), 1000 do",
+        _FEW,
+    ),
+    # ---- submit
+    Mutant(
+        "submit",
+        "a stored id is taken again",
+        "if stored or new[id] then return id, stored or new[id] end",
+        "if new[id] then return id, new[id] end",
+    ),
+    Mutant(
+        "submit",
+        "an id is taken twice in a call",
+        "if stored or new[id] then return id, stored or new[id] end",
+        "if stored then return id, stored end",
+    ),
+    Mutant("submit", "a conflict passes for a replay", "json_of(text) == ARGV[at + 5]", "true"),
+    Mutant("submit", "a replay passes for a conflict", "(text == '' or json_of(text) == ARGV[at + 5])", "false"),
+    Mutant("submit", "a forgotten holder is a conflict", "text == '' or ", ""),
+    Mutant(
+        "submit",
+        "a key never expires",
+        "call('ZSCORE', idempotency_expiry, key) or 0) > now_ms",
+        "call('ZSCORE', idempotency_expiry, key) or 0) > 0",
+    ),
+    Mutant("submit", "a key is not looked up", "holder = call('HGET', idempotency, key)", ""),
+    Mutant("submit", "a key is taken twice in a call", "local holder = new_keys[key]", "local holder = nil"),
+    Mutant("submit", "a key is not kept", "in_chunks('HSET', idempotency, keys)"),
+    Mutant("submit", "a key's expiry is not kept", "in_chunks('ZADD', idempotency_expiry, expiries)"),
+    Mutant("submit", "no depth limit", "limit > 0 and waiting >= limit", "false"),
+    Mutant("submit", "the limit lets one more in", "waiting >= limit", "waiting > limit"),
+    Mutant("submit", "one call passes the limit", "  waiting = waiting + 1\n"),
+    Mutant("submit", "scheduled tasks do not count", " + call('ZCARD', scheduled[p])", ""),
+    Mutant("submit", "one call forgets its order", "int(now_us + n - 1)", "int(now_us)"),
+    Mutant("submit", "everything starts now", "return ms > now_ms and int(ms) or ''", "return ''"),
+    Mutant("submit", "what is due has to wait", "return ms > now_ms and int(ms) or ''", "return int(ms)"),
+    Mutant("submit", "a delay counts from 1970", "now_ms + tonumber(due)", "tonumber(due)"),
+    Mutant("submit", "an earlier task wakes nobody", "[1]] then woken = woken + 1 end", "[1]] then end"),
+    Mutant("submit", "a ready task wakes nobody", "    woken = woken + 1\n  else", "  else"),
+    Mutant("submit", "the spec is not kept", "in_chunks('HSET', spec, specs)"),
+    Mutant("submit", "the place is not kept", "in_chunks('ZADD', ready[p], to_ready[p])"),
+    # ---- step: settling
+    Mutant(
+        "step", "any token settles", "if not r or r.token ~= token then return '!' end", "if not r then return '!' end"
+    ),
+    Mutant(
+        "step",
+        "any token succeeds",
+        "local head = 'R|' .. token .. '||'",
+        "local head = string.match(text or '', '^R|%d+||') or '!'",
+    ),
+    Mutant(
+        "step",
+        "a token settles again",
+        "if r.state ~= 'R' or todo.seen[id] then return '=' end",
+        "if todo.seen[id] then return '=' end",
+    ),
+    Mutant(
+        "step",
+        "a token settles twice in a call",
+        "if r.state ~= 'R' or todo.seen[id] then return '=' end",
+        "if r.state ~= 'R' then return '=' end",
+    ),
+    Mutant("step", "a token succeeds twice in a call", " and not todo.seen[id] and text", " and text"),
+    Mutant("step", "a settled task stays running", "in_chunks('ZREM', running, left)"),
+    Mutant(
+        "step",
+        "a settled record stays running",
+        "in_chunks('HSET', record, records)\n  in_chunks('ZADD', done, done_at)",
+        "in_chunks('ZADD', done, done_at)",
+    ),
+    Mutant("step", "an ended task is in no place", "in_chunks('ZADD', done, done_at)"),
+    Mutant("step", "a result is not kept", "in_chunks('HSET', result, results)"),
+    Mutant("step", "a move goes nowhere", "do call('ZADD', move[1], move[2], move[3]) end", "do end"),
+    Mutant("step", "a cancelled task runs again", "if verb == 'T' or verb == 'Q' then verb = 'C' end"),
+    Mutant(
+        "step",
+        "a cancelled task is released",
+        "if verb == 'T' or verb == 'Q' then verb = 'C' end",
+        "if verb == 'T' then verb = 'C' end",
+    ),
+    Mutant("step", "a success leaves the flag", "and not any_cancel and", "and"),
+    Mutant("step", "an end leaves the flag", "in_chunks('HDEL', cancel, todo.uncancel)"),
+    Mutant("step", "the cause is lost", "if verb == 'C' then r.cause = cause or argument end"),
+    Mutant("step", "the cancel's cause is another's", "r.cause = cause or argument", "r.cause = argument"),
+    Mutant("step", "a release costs an attempt", "r.attempt = int(tonumber(r.attempt) - 1)"),
+    Mutant("step", "a release goes to the tail", "{ready[p], r.queued, id}", "{ready[p], int(now_us), id}"),
+    Mutant(
+        "step",
+        "a retry does not wait",
+        "{retry[p], int(now_ms + tonumber(argument)), id}",
+        "{retry[p], int(now_ms), id}",
+    ),
+    Mutant("step", "a buried task is retried", "{dead[p], int(now_ms), id}", "{retry[p], int(now_ms), id}"),
+    Mutant("step", "priorities are mixed up", "local p = index[r.priority] or P", "local p = P"),
+    Mutant("step", "an attempt leaves no history", "do append_history(history, entry[1], entry[2]) end", "do end"),
+    Mutant(
+        "step", "a refused settlement writes history", "if verdict ~= '!' and verdict ~= '=' then", "if verdict then"
+    ),
+    Mutant("step", "settling wakes nobody", "if wanted == 0 and #todo.moves > 0 then push_wake(wake, 1) end"),
+    # ---- step: claiming
+    Mutant(
+        "step",
+        "a repeated claim claims anew",
+        "if tonumber(nonce) > number then return false end",
+        "do return false end",
+    ),
+    Mutant(
+        "step",
+        "an overtaken claim claims",
+        "if tonumber(nonce) < number then return true end",
+        "if tonumber(nonce) < number then return false end",
+    ),
+    Mutant("step", "an overtaken claim is answered", "if tonumber(nonce) < number then return true end"),
+    Mutant("step", "a replay answers lost leases", "if r and r.token == token and r.state == 'R' then", "if r then"),
+    Mutant(
+        "step",
+        "a replay answers settled tasks",
+        "if r and r.token == token and r.state == 'R' then",
+        "if r and r.token == token then",
+    ),
+    Mutant(
+        "step",
+        "a replay answers another's lease",
+        "if r and r.token == token and r.state == 'R' then",
+        "if r and r.state == 'R' then",
+    ),
+    Mutant("step", "a replay does not renew", "      call('ZADD', running, lease_end, id)\n"),
+    Mutant("step", "a claim is not remembered", "call('HSET', claims, worker, table.concat(kept, ' '))"),
+    Mutant("step", "an empty claim is not remembered", " else call('HSET', claims, worker, nonce) end", " end"),
+    Mutant("step", "a due task is lost", "call('ZADD', ready[p], unpack(arrivals))"),
+    Mutant("step", "a due task stays", "call('ZREM', source, unpack(gone))"),
+    Mutant("step", "a task starts before it is due", "'-inf', int(now_ms), 'BYSCORE'", "'-inf', '+inf', 'BYSCORE'"),
+    Mutant("step", "a due task jumps the queue", "int(tonumber(due[i + 1]) * 1000)", "int(tonumber(due[i + 1]))"),
+    Mutant(
+        "step", "retries are not promoted", "in ipairs({scheduled[p], retry[p]}) do", "in ipairs({scheduled[p]}) do"
+    ),
+    Mutant("step", "promotion is not bounded", "'LIMIT', 0, 256,", "'LIMIT', 0, 100000,", _FEW),
+    Mutant(
+        "step",
+        "a paused priority is served",
+        "if n <= 0 or is_paused[p] or empty[p] then return end",
+        "if n <= 0 or empty[p] then return end",
+    ),
+    Mutant("step", "a paused priority sets the time", "not is_paused[p] and (not next_ms", "(not next_ms"),
+    Mutant("step", "shares are ignored", "take(p, tonumber(ARGV[7 + p]))"),
+    Mutant("step", "free slots stay free", "for p = 1, P do take(p, wanted - count) end"),
+    Mutant("step", "more is claimed than wanted", "take(p, wanted - count)", "take(p, wanted)"),
+    Mutant("step", "an expired task starts", "if by and by <= now_ms then", "if false then"),
+    Mutant("step", "a task starts at its expiry", "if by and by <= now_ms then", "if by and by < now_ms then"),
+    Mutant("step", "an expired task is in no place", "in_chunks('ZADD', done, ends)"),
+    Mutant("step", "an expired task is not counted", "expired = expired + 1"),
+    Mutant("step", "an attempt is not counted", "attempt = attempt + 1"),
+    Mutant(
+        "step",
+        "attempts start over",
+        "if r then attempt, reaps = tonumber(r.attempt), r.reaps end",
+        "if r then reaps = r.reaps end",
+    ),
+    Mutant(
+        "step",
+        "reaps start over",
+        "if r then attempt, reaps = tonumber(r.attempt), r.reaps end",
+        "if r then attempt = tonumber(r.attempt) end",
+    ),
+    Mutant("step", "a lease is not written", "in_chunks('ZADD', running, leases)"),
+    Mutant("step", "a claimed task stays ready", "call('ZREMRANGEBYRANK', ready[p], 0, taken[p] - 1)"),
+    Mutant(
+        "step",
+        "a claimed record is not written",
+        "in_chunks('HSET', record, records)\n  in_chunks('ZADD', running, leases)",
+        "in_chunks('ZADD', running, leases)",
+    ),
+    Mutant("step", "the fence is not kept", "call('SET', fence, int(token))"),
+    Mutant("step", "the fence is not read", "math.max(now_us, tonumber(call('GET', fence) or '0'))", "now_us"),
+    Mutant(
+        "step",
+        "the fence is the clock's rival",
+        "math.max(now_us, tonumber(call('GET', fence) or '0'))",
+        "tonumber(call('GET', fence) or '0')",
+    ),
+    Mutant("step", "one claim has one token", "      token = token + 1\n"),
+    Mutant(
+        "step", "nobody hears of what is due", "out[2] = next_ms and math.max(0, next_ms - now_ms) or -1", "out[2] = -1"
+    ),
+    Mutant("step", "the later task sets the time", "first < next_ms", "first > next_ms"),
+    Mutant("step", "an idle worker leaves markers", "call('DEL', wake)"),
+    Mutant("step", "a busy worker takes the markers", "if #ids < wanted then", "if #ids <= wanted then"),
+    # ---- extend and progress
+    Mutant("extend", "any token renews", " and r.token == ARGV[2 + n * 2]"),
+    Mutant("extend", "a settled task is renewed", "r.state == 'R' and "),
+    Mutant("extend", "nothing is renewed", "in_chunks('ZADD', running, renewed)"),
+    Mutant("extend", "nobody hears of a cancel", "out[n] = causes[n] or ''", "out[n] = ''"),
+    Mutant("extend", "only the first thousand", "for first = 1, #ids, 1000 do", "for first = 1, 1, 1000 do", _FEW),
+    Mutant("progress", "any token reports", " or r.token ~= ARGV[3]"),
+    Mutant("progress", "a settled task reports", " or r.state ~= 'R'"),
+    # ---- reap
+    Mutant("reap", "a reaped task stays running", "call('ZREM', running, unpack(ids))"),
+    Mutant("reap", "the flag stays", "call('HDEL', cancel, unpack(ids))"),
+    Mutant(
+        "reap",
+        "the late holder keeps its token",
+        "r.reaps, r.token, r.finished = int(reaps), '0', int(now_ms)",
+        "r.reaps, r.finished = int(reaps), int(now_ms)",
+    ),
+    Mutant("reap", "no limit", "elseif reaps >= most_reaps then", "elseif false then"),
+    Mutant("reap", "the limit lets one more pass", "elseif reaps >= most_reaps then", "elseif reaps > most_reaps then"),
+    Mutant("reap", "reaps are not counted", "tonumber(r.reaps) + 1", "tonumber(r.reaps)"),
+    Mutant("reap", "a cancelled task runs again", "if causes[n] then", "if false then"),
+    Mutant("reap", "a lost lease costs an attempt", "r.attempt = int(tonumber(r.attempt) - 1)"),
+    Mutant("reap", "a killer does not wait", "int(now_ms + pause * (reaps - 1))", "int(now_ms)"),
+    Mutant("reap", "a killer is retried at once", "if reaps > 1 then", "if false then"),
+    Mutant("reap", "the first loss waits too", "r.state = reaps > 1 and 'T' or 'Q'", "r.state = 'T'"),
+    Mutant(
+        "reap",
+        "a reaped task goes to the tail",
+        "call('ZADD', ready[p], r.queued, id)",
+        "call('ZADD', ready[p], int(now_us), id)",
+    ),
+    Mutant("reap", "a living lease is taken", "'-inf', int(now_ms), 'BYSCORE'", "'-inf', '+inf', 'BYSCORE'"),
+    Mutant("reap", "one call takes all", "'LIMIT', 0, tonumber(ARGV[2])", "'LIMIT', 0, -1", _FEW),
+    Mutant("reap", "it wakes nobody", "push_wake(wake, woken)"),
+    Mutant("reap", "it leaves no history", "append_history(history, id, history_line(r))"),
+    Mutant("reap", "the record says running", "call('HSET', record, id, format_record(r))"),
+    Mutant(
+        "reap",
+        "a damaged record is skipped",
+        " or unreadable()",
+        " or {priority = '', attempt = '1', worker = '', queued = '0', started = '0', reaps = '0', cause = ''}",
+        "its records are whole",
+    ),
+    # ---- cancel
+    Mutant("cancel", "a running task is not flagged", "call('HSETNX', cancel, id, cause)"),
+    Mutant("cancel", "the last cause stands", "call('HSETNX', cancel, id, cause)", "call('HSET', cancel, id, cause)"),
+    Mutant("cancel", "its worker is not told", "call('PUBLISH', ARGV[5], id)", "", _DEAF),
+    Mutant(
+        "cancel",
+        "a waiting task stays where it was",
+        "if call('ZREM', place, id) == 1 then",
+        "if call('ZSCORE', place, id) then",
+    ),
+    Mutant("cancel", "a cancelled task is in no place", "call('ZADD', done, int(now_ms + tonumber(ARGV[4])), id)"),
+    Mutant("cancel", "the record says waiting", "call('HSET', record, id, format_record(r))"),
+    Mutant("cancel", "retries cannot be cancelled", "{ready[p], scheduled[p], retry[p]}", "{ready[p], scheduled[p]}"),
+    Mutant(
+        "cancel",
+        "the dead are cancelled",
+        "if call('ZSCORE', dead[p], id) then return 'dead' end",
+        "if call('ZREM', dead[p], id) == 1 then call('ZADD', done, int(now_ms), id) return 'cancelled' end",
+    ),
+    Mutant(
+        "cancel",
+        "a former holder keeps its token",
+        "r.token, r.finished, r.cause = priority_of(place), 'C', '0', int(now_ms), cause",
+        "r.finished, r.cause = priority_of(place), 'C', int(now_ms), cause r.token = r.token or '0'",
+    ),
+    # ---- redrive
+    Mutant("redrive", "attempts are not counted anew", "if ARGV[2] == 'dead' then r.attempt, r.reaps = '0', '0' end"),
+    Mutant("redrive", "reaps are not counted anew", "r.attempt, r.reaps = '0', '0'", "r.attempt = '0'"),
+    Mutant("redrive", "a started task counts anew", "if ARGV[2] == 'dead' then r.attempt", "if true then r.attempt"),
+    Mutant(
+        "redrive", "the dead start with the waiting", "{scheduled[p], retry[p]}", "{scheduled[p], retry[p], dead[p]}"
+    ),
+    Mutant(
+        "redrive",
+        "the waiting rise with the dead",
+        "ARGV[2] == 'dead' and {dead[p]}",
+        "ARGV[2] == 'dead' and {dead[p], retry[p]}",
+    ),
+    Mutant(
+        "redrive", "it stays where it was", "if call('ZREM', place, id) == 1 then", "if call('ZSCORE', place, id) then"
+    ),
+    Mutant("redrive", "it is in no place", "call('ZADD', ready[p], int(now_us + at), id)"),
+    Mutant("redrive", "one call forgets its order", "int(now_us + at)", "int(now_us)"),
+    Mutant("redrive", "it wakes nobody", "push_wake(wake, woken)"),
+    Mutant(
+        "redrive",
+        "the former holder keeps its token",
+        "r.state, r.token, r.cause, r.finished = 'Q', '0', '', ''",
+        "r.state, r.cause, r.finished = 'Q', '', ''",
+    ),
+    # ---- forget
+    *(
+        Mutant("forget", f"{key} leaks", "{spec, record, result, history, progress}", f"{{{', '.join(kept)}}}")
+        for key in ("spec", "record", "result", "history", "progress")
+        for kept in [[other for other in ("spec", "record", "result", "history", "progress") if other != key]]
+    ),
+    Mutant("forget", "the place leaks", "call('ZREM', place, unpack(ids))"),
+    Mutant("forget", "it is too early", "'-inf', int(before), 'BYSCORE'", "'-inf', '+inf', 'BYSCORE'"),
+    Mutant("forget", "the dead go with the others", "due(dead[p], now_ms - tonumber(ARGV[3]))", "due(dead[p], now_ms)"),
+    Mutant("forget", "the dead stay", "tasks = tasks + drop(due(dead[p], now_ms - tonumber(ARGV[3])), dead[p])"),
+    Mutant("forget", "keys leak", "call('HDEL', idempotency, unpack(keys))"),
+    Mutant("forget", "keys' expiries leak", "call('ZREM', idempotency_expiry, unpack(keys))"),
+    Mutant("forget", "workers leak", "call('HDEL', workers, unpack(silent))", "", "no worker is silent for an hour"),
+    Mutant("forget", "claims leak", "call('HDEL', claims, unpack(silent))", "", "no worker is silent for an hour"),
+    Mutant("forget", "one call takes all", "'LIMIT', 0, limit", "'LIMIT', 0, -1", _FEW),
+    # ---- audit
+    Mutant("audit", "it repairs unasked", "ARGV[2] == '1'", "true", _SOUND),
+    Mutant("audit", "it never repairs", "ARGV[2] == '1'", "false", _SOUND),
+    Mutant("audit", "a ghost is overlooked", "if #places > 0 or text then", "if false then", _SOUND),
+    Mutant("audit", "a record alone is overlooked", "if #places > 0 or text then", "if #places > 0 then", _SOUND),
+    Mutant("audit", "a task in no place is overlooked", "elseif #places == 0 then", "elseif false then", _SOUND),
+    Mutant("audit", "two places are overlooked", "elseif #places > 1 then", "elseif false then", _SOUND),
+    Mutant("audit", "a stale record is overlooked", "elseif not fits(r, places[1]) then", "elseif false then", _SOUND),
+    Mutant("audit", "an ended task is run again", "if r and FINISHED[r.state] then", "if false then", _SOUND),
+    Mutant(
+        "audit",
+        "a holder keeps its token",
+        "r.state, r.token, r.finished = 'Q', '0',",
+        "r.state, r.finished = 'Q',",
+        _SOUND,
+    ),
+    Mutant("audit", "a ghost keeps its places", "do call('ZREM', key, id) end", "do end", _SOUND),
+    Mutant("audit", "a ghost keeps its lease", "  call('ZREM', running, id)\n", "", _SOUND),
+    Mutant(
+        "audit", "priorities are mixed up", "if r and priority_of(ready[q]) == r.priority then p = q end", "", _SOUND
+    ),
+    Mutant("audit", "a healthy promotion is reported", "(r.state == 'R' or", "(r.state == 'R' or r.state == 'T' or"),
+    # ---- report and the readers
+    Mutant("report", "a worker that leaves leaves its claims", "{workers, claims}", "{workers}"),
+    Mutant("report", "a worker that leaves is still seen", "call('ZREM', workers_seen, ARGV[2])"),
+    Mutant("report", "a worker that lives is not seen", "call('ZADD', workers_seen, int(now_ms), ARGV[2])"),
+    Mutant("get", "a running task is nowhere", "if score then return 'running', score, '' end"),
+    Mutant("get", "an ended task is nowhere", "if score then return 'done', score, '' end"),
+    Mutant("get", "the dead are nowhere", ", dead = dead[p]}", "}"),
+    Mutant("get", "a cancel is not shown", "call('HGET', cancel, id) or ''", "''"),
+    Mutant("get", "a result is not shown", "call('HGET', result, id) or ''", "''", "it reads no results"),
+    Mutant("list", "each page repeats one", "rank + 1 or", "rank or", "its pages are not turned"),
+    Mutant(
+        "list",
+        "one that moved hides others",
+        " and tonumber(score) == tonumber(ARGV[6])",
+        "",
+        "its pages are not turned",
+    ),
+    Mutant("list", "one that left hides its equals", "'(' .. ARGV[6]", "ARGV[6]", "its pages are not turned"),
+    Mutant("list", "a page is too long", "first + tonumber(ARGV[4]) - 1", "-1", "its pages are not turned"),
+    Mutant("sample", "what is to be cancelled is not counted", "call('HLEN', cancel)", "0", "it does not look at that"),
+    Mutant("sample", "a silent worker counts", "int(now_ms - tonumber(ARGV[2]))", "'-inf'", "it does not look at that"),
+    Mutant("sample", "running and done are mixed up", "call('ZCARD', running), call", "call('ZCARD', done), call"),
+    Mutant(
+        "sample",
+        "the age is the youngest's",
+        "call('ZRANGE', ready[p], 0, 0, 'WITHSCORES')",
+        "call('ZRANGE', ready[p], -1, -1, 'WITHSCORES')",
+        "it does not look at that",
+    ),
+]
