@@ -76,7 +76,7 @@ def quantiles(histogram: str) -> list[tuple[str, str]]:
 def overview() -> list[Panel]:
     """What an operator looks at first; a red number is a number an alert fires at."""
     dead = "max by (priority) (dlq_depth{@p} - min_over_time(dlq_depth{@p}[15m]))"
-    slots = "sum(avg_over_time(worker_slots_busy{@}[1m])) / sum(avg_over_time(worker_slots_total{@}[1m]))"
+    slots = "sum(avg_over_time(worker_slots_busy{@}[1m])) / sum(avg_over_time(worker_slots{@}[1m]))"
     firing = 'ALERTS{alertstate="firing", service="taskward"}'
     since = f'(time() - ALERTS_FOR_STATE{{service="taskward"}} and ignoring (alertstate) {firing})'
     return [
@@ -203,9 +203,9 @@ def workers() -> list[Panel]:
     """What the workers have left, and what took their leases."""
     return [
         lines("Slots", "Slots that run a task, and all there are.", "short",
-              [("sum(worker_slots_busy{@})", "busy"), ("sum(worker_slots_total{@})", "total")]),
+              [("sum(worker_slots_busy{@})", "busy"), ("sum(worker_slots{@})", "total")]),
         lines("Slots taken by worker", "Share of each worker's slots that run a task.", "percentunit",
-              [("sum by (instance) (worker_slots_busy{@}) / sum by (instance) (worker_slots_total{@})",
+              [("sum by (instance) (worker_slots_busy{@}) / sum by (instance) (worker_slots{@})",
                 "{{instance}}")], limit=0.9, alert="TaskwardWorkersSaturated"),
         lines("Leases lost (5m)", "Leases taken back, writes refused since, tasks given back, stalled loops.", "short",
               [("sum(increase(tasks_reaped_total{@p}[5m]))", "reaped"),

@@ -24,6 +24,15 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     server.close()
 
 
+@pytest.fixture
+async def second(tmp_path: Path) -> AsyncIterator[Server]:
+    """Another server."""
+    server = Server(tmp_path / "second")
+    await server.start()
+    yield server
+    server.close()
+
+
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short waits: for a marker, whose end tells the end of an outage too, and for Redis before the API says 503."""

@@ -44,6 +44,7 @@ class Site:
         self.http: httpx.AsyncClient
         self.let_go = trio.Event()
         self.runs: Counter[str] = Counter()
+        self.stopped_ms: dict[str, int] = {}
         worker.app.task("note")(self._note)
         worker.app.task("hold")(self._hold)
         worker.app.task("tell")(self._tell)
@@ -54,7 +55,10 @@ class Site:
 
     async def _hold(self, payload: Any, ctx: Context) -> str:
         self.runs[ctx.id] += 1
-        await self.let_go.wait()
+        try:
+            await self.let_go.wait()
+        finally:
+            self.stopped_ms[ctx.id] = time.time_ns() // 1_000_000
         return "held out"
 
     async def _tell(self, payload: Any, ctx: Context) -> None:

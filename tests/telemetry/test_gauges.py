@@ -63,7 +63,7 @@ def test_slots_and_violations_are_the_latest():
     given.observe(SlotsChanged(3, 100))
     given.observe(SlotsChanged(4, 100))
     given.audited({"missing_spec": 0, "two_places": 2})
-    assert (value(given, "worker_slots_busy"), value(given, "worker_slots_total")) == (4, 100)
+    assert (value(given, "worker_slots_busy"), value(given, "worker_slots")) == (4, 100)
     assert value(given, "invariant_violations", "two_places") == 2
 
 

@@ -55,7 +55,7 @@ def gauges(
         **{name: partial(of_queue, field) for name, field in _OF_QUEUE.items()},
         "metrics_sample_timestamp_seconds": lambda: {(): counts.sample.at_ms / 1000} if counts.sample else {},
         "worker_slots_busy": partial(of_slots, attrgetter("busy")),
-        "worker_slots_total": partial(of_slots, attrgetter("total")),
+        "worker_slots": partial(of_slots, attrgetter("total")),
         "stuck_handlers": lambda: {(): len(counts.stuck)},
         "invariant_violations": lambda: {(kind,): n for kind, n in counts.violations.items()},
         "event_loop_lag_seconds": lambda: {(): loop.lag},

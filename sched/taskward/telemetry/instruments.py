@@ -144,7 +144,7 @@ BEYOND: tuple[Instrument, ...] = (
     Instrument("gauge", "metrics_sample_duration_seconds", "s", "How long the last reading of the depths took."),
     Instrument("counter", "metrics_sample_failures_total", "{sample}", "Readings of the depths that got no answer."),
     Instrument("gauge", "worker_slots_busy", "{slot}", "Slots that run a task.", roles=WORKER),
-    Instrument("gauge", "worker_slots_total", "{slot}", "Slots there are.", roles=WORKER),
+    Instrument("gauge", "worker_slots", "{slot}", "Slots there are.", roles=WORKER),
     Instrument("gauge", "stuck_handlers", "{task}", "Cancelled handlers that have not let go.", roles=WORKER),
     Instrument("gauge", "event_loop_lag_seconds", "s", "Longest turn of the event loop in the last 5 to 10 seconds."),
     Instrument("gauge", "event_loop_busy_ratio", "", "Share of the last 5 to 10 seconds the event loop was at work."),

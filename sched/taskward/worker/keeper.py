@@ -13,7 +13,7 @@ from taskward.task import CancelCause, Progress
 from taskward.worker.running import Running
 
 PROGRESS_SECONDS = 0.5
-# How often leases and handlers are looked at; renewal itself happens at a third of the lease.
+# How often, at least, leases and handlers are looked at; renewal itself happens at a third of the lease.
 LOOK_SECONDS = 0.25
 
 
@@ -79,7 +79,7 @@ class Keeper:
     async def _watch_time(self) -> None:
         """Stop what may no longer run: its time is up, or the server could give it away. Report what does not stop."""
         while True:
-            await trio.sleep(LOOK_SECONDS)
+            await trio.sleep(min(LOOK_SECONDS, self._lease_seconds / 20))
             now = trio.current_time()
             for running in list(self._held.values()):
                 running.look_at_time(now)

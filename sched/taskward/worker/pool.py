@@ -99,6 +99,7 @@ class Pool:
 
     async def run(self) -> None:
         """Claim, run and settle until `drain`. The caller keeps the leases meanwhile."""
+        self._observe(SlotsChanged(0, self.concurrency))
         async with trio.open_nursery() as listening:
             listening.start_soon(self._listen)
             async with trio.open_nursery() as working, self._send:

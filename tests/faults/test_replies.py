@@ -1,0 +1,95 @@
+"""A request is carried out and its answer is lost, or torn: it is sent again, and nothing happens twice."""
+
+import pytest
+import trio
+
+from taskward.events import LeaseWasLost, OutageBegan, TaskReaped, TaskStarted
+from tests.faults.site import Site, unavailable
+
+# How much of the reply comes through: nothing and a clean end, or its first bytes and a reset.
+KEPT = pytest.mark.parametrize("keep", [0, 3], ids=["lost", "torn"])
+
+
+@KEPT
+async def test_the_reply_to_submit(site: Site, keep: int) -> None:
+    async with site.running():
+        gone = await site.lose_reply("submit", keep=keep)
+        answer = await site.post("note", idempotency_key="once")
+        assert gone.is_set()
+        assert answer.status_code in (200, 202)
+        again = await site.post("note", idempotency_key="once")
+        assert (again.status_code, again.json()["id"]) == (200, answer.json()["id"])
+        await site.until_done(answer.json()["id"])
+    assert site.runs == {answer.json()["id"]: 1}
+
+
+@KEPT
+async def test_the_reply_to_a_claim(site: Site, keep: int) -> None:
+    async with site.running():
+        gone = await site.lose_reply("step", keep=keep)
+        id = await site.submit("note", payload=1)
+        task = await site.until_done(id)
+        assert gone.is_set()
+    assert (task["result"], task["attempt"], task["attempts"]) == (1, 1, [])
+    assert site.runs == {id: 1}
+
+
+@KEPT
+async def test_the_reply_to_a_settlement(site: Site, keep: int) -> None:
+    async with site.running():
+        id = await site.hold_one()
+        gone = await site.lose_reply("step", keep=keep)
+        site.let_go.set()
+        task = await site.until_done(id)
+        await gone.wait()
+        others = [await site.submit("note") for _ in range(3)]
+        for other in others:
+            await site.until_done(other)
+    assert (task["result"], task["attempt"], task["attempts"]) == ("held out", 1, [])
+    assert set(site.runs.values()) == {1}
+    assert not site.said.of(LeaseWasLost)
+    assert not site.said.of(TaskReaped)
+
+
+@KEPT
+async def test_the_reply_to_a_renewal(site: Site, keep: int) -> None:
+    async with site.running(lease_ms=1500):
+        gone = await site.lose_reply("extend", keep=keep)
+        id = await site.hold_one()
+        first_end = (await site.worker.task(id)).lease_expires_ms
+        await gone.wait()
+        await site.said.wait_for(OutageBegan, where=lambda event: event.part == "keeper")
+        with trio.fail_after(5):
+            while (await site.worker.task(id)).lease_expires_ms == first_end:
+                await trio.sleep(0.02)
+        site.let_go.set()
+        assert (await site.until_done(id))["attempts"] == []
+    assert site.runs == {id: 1}
+
+
+@KEPT
+async def test_the_reply_to_a_cancel(site: Site, keep: int) -> None:
+    """A cancel is not repeated for the client: it hears 503, and repeats it."""
+    async with site.running():
+        id = await site.hold_one()
+        gone = await site.lose_reply("cancel", keep=keep)
+        unavailable(await site.http.post(f"/tasks/{id}/cancel"))
+        assert gone.is_set()
+        again = await site.http.post(f"/tasks/{id}/cancel", params={"wait": 5})
+    assert again.json()["state"] == "cancelled"
+    assert site.runs == {id: 1}
+
+
+@KEPT
+async def test_the_reply_to_a_progress_report(site: Site, keep: int) -> None:
+    async with site.running():
+        gone = await site.lose_reply("progress", keep=keep)
+        id = await site.submit("tell")
+        await site.said.wait_for(TaskStarted)
+        await gone.wait()
+        with trio.fail_after(10):
+            while (await site.worker.task(id)).progress is None:
+                await trio.sleep(0.02)
+        site.let_go.set()
+        assert (await site.until_done(id))["attempts"] == []
+    assert site.runs == {id: 1}
