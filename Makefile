@@ -12,7 +12,7 @@ SOURCES := sched tests examples bench
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test check torture bench lock clean
+.PHONY: help setup dev test check torture bench lock clean dashboard-picture
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -71,3 +71,8 @@ lock: ## write requirements/*.txt anew, with Python 3.11 (UPGRADE=--upgrade for 
 clean: ## remove .venv and what tools left, not the data in .taskward
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis sched/taskward.egg-info
 	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
+
+# The picture in docs/grafana-dashboard.b64, of a real system under the traffic script. Needs prometheus, chromium, npm.
+dashboard-picture: setup ## draw docs/grafana-dashboard.b64 anew from a real system under load
+	@cd grafana/picture && npm ci --no-audit --no-fund --loglevel=error
+	@$(BIN)/python -m tests.end_to_end.picture --minutes $(or $(MINUTES),15) --out docs/grafana-dashboard.b64

@@ -25,12 +25,14 @@ _SETTINGS = re.compile(r"^(REDIS_URL|QUEUE|API_|METRICS_|OTEL_|WORKER_|LEASE_|RE
 class Process:
     """A child in a session of its own. `port` is where it answers HTTP, 0 where it does not."""
 
-    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], log: Path, port: int = 0) -> None:
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str], log: Path, port: int = 0, cwd: Path = ROOT
+    ) -> None:
         self.port = port
         self.log = log
         with log.open("ab") as out:
             self.popen = subprocess.Popen(
-                command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )
 
     @property
@@ -112,12 +114,14 @@ def api(url: str, *, folder: Path, cpus: frozenset[int] = frozenset()) -> Iterat
 
 
 @contextmanager
-def running(process: Process, *, cpus: frozenset[int] = frozenset()) -> Iterator[Process]:
+def running(
+    process: Process, *, cpus: frozenset[int] = frozenset(), ready: str = "/readyz"
+) -> Iterator[Process]:
     """Ready where it has a port, for the length of the block."""
     try:
         process.pin(cpus)
         if process.port:
-            process.until_ready()
+            process.until_ready(ready)
         yield process
     finally:
         process.stop()

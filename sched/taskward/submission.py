@@ -15,6 +15,7 @@ from taskward.errors import InvalidTask, TaskTooLarge, TaskwardError, Unreadable
 from taskward.task import RetryPolicy, Spec, Submission
 
 MAX_DEPTH = 64
+MAX_TASKS = 10_000
 MAX_HEADERS = 16
 MAX_HEADER_LENGTH = 1024
 MAX_AHEAD_SECONDS = 10 * 366 * 86_400
@@ -77,11 +78,24 @@ def parse(body: bytes, limits: Limits, now_ms: int) -> Submission:
     return _submission(_read(body), limits, now_ms, size=len(body))
 
 
+def parse_or_error(body: bytes, limits: Limits, now_ms: int) -> Submission | TaskwardError:
+    """What `parse` returns, or raises."""
+    try:
+        return parse(body, limits, now_ms)
+    except TaskwardError as exc:
+        return exc
+
+
 def parse_many(body: bytes, limits: Limits, now_ms: int) -> list[Submission | TaskwardError]:
-    """A JSON array: for each entry what `parse` would return or raise. Raises UnreadableBody for the whole of it."""
+    """A JSON array: for each entry what `parse` would return or raise.
+
+    Raises UnreadableBody, InvalidTask for what is no array, and TaskTooLarge for one of more than MAX_TASKS.
+    """
     values = _read(body)
     if type(values) is not list:
         raise InvalidTask("a batch is a JSON array of tasks")
+    if len(values) > MAX_TASKS:
+        raise TaskTooLarge(f"more than {MAX_TASKS} tasks in one array: send a stream of lines")
     return [_submission_or_error(value, limits, now_ms, size=len(body)) for value in values]
 
 
@@ -218,6 +232,9 @@ _encode = msgspec.json.Encoder().encode
 # Looking for what is suspicious is quick when alike bytes look alike.
 _ALIKE = bytes.maketrans(b"123456789\t\n\r[", b"000000000   {")
 _LONG_NUMBER = b"0" * 19
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def read_object(body: bytes, kind: type[Struct]) -> Struct:
@@ -236,7 +253,7 @@ def _read(body: bytes) -> Any:
     except msgspec.DecodeError as exc:
         raise UnreadableBody(str(exc)) from None
     flat = body.translate(_ALIKE)
-    if flat.count(b"{") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+    if flat.count(b"{") > MAX_DEPTH and _deeper(body, MAX_DEPTH):
         raise UnreadableBody(f"nested deeper than {MAX_DEPTH} levels")
     # The decoder keeps the last of two equal keys: written back, the value has fewer `":` than the text. The other
     # `":` are inside strings, the same number in both, unless a space or an escape hides one.
@@ -248,12 +265,14 @@ def _read(body: bytes) -> Any:
     return value
 
 
-def _deeper(value: Any, levels: int) -> bool:
-    if type(value) is dict:
-        return levels == 0 or any(_deeper(part, levels - 1) for part in value.values())
-    if type(value) is list:
-        return levels == 0 or any(_deeper(part, levels - 1) for part in value)
-    return False
+def _deeper(body: bytes, levels: int) -> bool:
+    """Whether what is left of a JSON text, its brackets, is there still when the innermost are taken off so often."""
+    brackets = _STRING.sub(b"", body).translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(levels):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:

@@ -5,7 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from taskward.events import QueueSampled
+from taskward.api.sampling import Sampling
+from taskward.api.summary import TypeWork, Work
+from taskward.broker.broker import Broker
+from taskward.events import QueueSampled, ignore
 from taskward.policy.retry import Bury
 from tests.api.conftest import Api
 
@@ -173,6 +176,15 @@ async def test_the_summary_is_the_last_sample_and_the_rates_of_the_last_minute(a
     assert second["p95_run_seconds"] == pytest.approx(0.48)
     assert list(second["types"]) == ["echo"]
     assert second["types"]["echo"]["p95_run_seconds"] == pytest.approx(0.48)
+
+
+@pytest.mark.parametrize(("waiting", "seconds"), [(1, 1.0), (100, 10.0), (100_000, 60.0)])
+async def test_a_refused_client_comes_back_when_the_queue_is_done(broker: Broker, waiting: int, seconds: float) -> None:
+    sampling = Sampling(broker, interval=1, metrics_addr="", observe=ignore, now_ms=lambda: 0)
+    assert sampling.retry_after(waiting) == 60
+    sampling._window.add(0, {})
+    sampling._window.add(10, {"w": Work((), {"echo": TypeWork((), 0, succeeded=100)})})
+    assert sampling.retry_after(waiting) == seconds
 
 
 async def test_without_workers_the_summary_says_that_nobody_knows(api: Api) -> None:

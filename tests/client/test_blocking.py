@@ -61,6 +61,17 @@ async def test_many_go_in_together(api: Api) -> None:
     assert await api.stored() == 1001
 
 
+async def test_large_ones_go_in_several_requests(api: Api) -> None:
+    def use() -> None:
+        with Client(api.url) as client:
+            answers = client.submit_many([{"type": "echo", "payload": "x" * 250_000}] * 40)
+            assert [getattr(answer, "created", False) for answer in answers] == [True] * 40
+            assert client.submit_many([]) == []
+
+    await in_thread(partial(use))
+    assert [event.status for event in api.answered] == [200] * 3
+
+
 async def test_problems_come_as_the_errors_they_are(open_api: Open) -> None:
     def use() -> None:
         with Client(api.url) as client:

@@ -8,7 +8,7 @@ import trio
 from taskward.broker.connection import open_connection
 from taskward.client import gateway
 from taskward.events import LeaseWasLost
-from tests.faults.site import Site
+from tests.faults.site import Site, cpu_share
 
 
 async def test_redis_is_restarted(site: Site) -> None:
@@ -46,17 +46,17 @@ async def test_kill_9_of_redis_loses_nothing_it_has_acknowledged(wired: Site) ->
 
 async def test_redis_is_frozen(wired: Site, hasty: None) -> None:
     async with wired.running():
-        await wired.rides_out(wired.server.freeze, wired.server.thaw, idle_seconds=2.0)
+        await wired.rides_out(wired.server.freeze, wired.server.thaw, seconds=2.0)
 
 
 async def test_nobody_listens_at_the_address(site: Site) -> None:
     async with site.running():
-        await site.rides_out(site.proxy.refuse, site.proxy.welcome, idle_seconds=2.0)
+        await site.rides_out(site.proxy.refuse, site.proxy.welcome)
 
 
 async def test_a_partition(wired: Site, hasty: None) -> None:
     async with wired.running():
-        await wired.rides_out(wired.proxy.hold, wired.proxy.release)
+        await wired.rides_out(wired.proxy.hold, wired.proxy.release, seconds=1.0)
 
 
 async def test_a_partition_that_outlasts_the_lease_stops_the_handler_first(wired: Site, hasty: None) -> None:
@@ -78,6 +78,23 @@ async def test_a_partition_that_outlasts_the_lease_stops_the_handler_first(wired
     assert done["state"] == "succeeded"
     assert [(a["outcome"], a["cancel_cause"]) for a in done["attempts"]] == [("reaped", "lease_lost")]
     assert wired.runs[id] == 2
+
+
+@pytest.mark.parametrize("fault", ["refused", "silent", "out of memory"])
+async def test_to_wait_for_redis_costs_next_to_nothing(wired: Site, fault: str) -> None:
+    async with wired.running():
+        await wired.submit("note")
+        if fault == "refused":
+            await wired.proxy.refuse()
+        elif fault == "silent":
+            wired.proxy.hold()
+        else:
+            wired.proxy.answer = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
+        share = await cpu_share(2.0)
+        wired.proxy.welcome()
+        wired.proxy.release()
+        wired.proxy.answer = None
+    assert share < 0.1
 
 
 async def test_a_short_outage_is_not_even_seen_by_clients(wired: Site, monkeypatch: pytest.MonkeyPatch) -> None:

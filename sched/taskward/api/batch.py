@@ -15,9 +15,9 @@ from taskward.api.service import Service
 from taskward.api.streaming import respond_stream
 from taskward.broker.broker import MOST_PER_CALL
 from taskward.client.gateway import Answer
-from taskward.errors import TaskTooLarge, TaskwardError
+from taskward.errors import BrokerUnavailable, TaskTooLarge, TaskwardError
 from taskward.events import SubmissionRefused
-from taskward.submission import parse, parse_many
+from taskward.submission import parse_many, parse_or_error
 from taskward.task import Submission, Submitted
 
 
@@ -58,7 +58,7 @@ async def submit_batch(service: Service) -> Response:
         return respond_stream(_answer_lines(service, body().chunks()), exchange())
     items = parse_many(await body().read(service.max_body_bytes), service.limits, service.now_ms())
     counts = Counts()
-    results = _results(await _store(service, items), service, counts, first=0)
+    results = _results(await service.gateway.submit_many(items), service, counts, first=0)
     return respond(BatchAnswer(counts, results))
 
 
@@ -93,26 +93,16 @@ async def whole_lines(chunks: AsyncIterator[bytes], *, most: int) -> AsyncIterat
 
 
 def _parse_line(line: bytes, service: Service) -> Submission | TaskwardError:
-    try:
-        if len(line) > service.max_body_bytes:
-            raise TaskTooLarge(f"the line is longer than {service.max_body_bytes} bytes")
-        return parse(line, service.limits, service.now_ms())
-    except TaskwardError as exc:
-        return exc
-
-
-async def _store(service: Service, items: Sequence[Submission | TaskwardError]) -> list[Answer]:
-    """Store what can be stored; errors stay in their places."""
-    submissions = [item for item in items if isinstance(item, Submission)]
-    stored = iter(await service.gateway.submit_many(submissions))
-    return [next(stored) if isinstance(item, Submission) else item for item in items]
+    if len(line) > service.max_body_bytes:
+        return TaskTooLarge(f"the line is longer than {service.max_body_bytes} bytes")
+    return parse_or_error(line, service.limits, service.now_ms())
 
 
 async def _store_patiently(service: Service, items: Sequence[Submission | TaskwardError]) -> list[Answer]:
     """For a stream, whose status is out already: an outage is the result of each item it meets."""
     try:
-        return await _store(service, items)
-    except TaskwardError as exc:
+        return await service.gateway.submit_many(items)
+    except BrokerUnavailable as exc:
         return [exc if isinstance(item, Submission) else item for item in items]
 
 

@@ -152,8 +152,11 @@ def _by_redis_py(client: "redis.asyncio.Redis") -> Call:
 
 
 async def _disconnect_idle(client: "redis.asyncio.Redis") -> None:
-    with contextlib.suppress(redis.exceptions.RedisError, OSError):
-        await trio_asyncio.aio_as_trio(client.connection_pool.disconnect)(inuse_connections=False)
+    pool = client.connection_pool
+    # Out of the pool first: its own disconnect() lets others take them in the meantime.
+    idle, pool._available_connections = pool._available_connections, []  # noqa: SLF001
+    for connection in idle:
+        await trio_asyncio.aio_as_trio(connection.disconnect)(nowait=True)
 
 
 def _client(url: str, name: str) -> "redis.asyncio.Redis":

@@ -60,7 +60,7 @@ async def open_telemetry(
         instance_id=instance_id,
         version=__version__,
         sample_seconds=config.metrics_sample_ms / 1000,
-        current_span=traces.current_span,
+        current_span=traces.current_span if traces.enabled else None,
         readers=pushing(environ),
     )
     observers: list[Observer] = [metrics.observe, LogObserver()]

@@ -2,7 +2,7 @@
 
 import http.client
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, Unpack
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +18,7 @@ from taskward.task import State, Submitted
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
 MOST_PER_REQUEST = 512
+LARGEST_REQUEST = 4_194_304
 LONGEST_WAIT_SECONDS = 60
 # What the API's problem types mean here; their last word.
 ERRORS: Mapping[str, type[TaskwardError]] = {
@@ -65,11 +66,10 @@ class Client:
         return Submitted(msgspec.json.decode(body, type=_Named).id, status == 202)
 
     def submit_many(self, items: Sequence[Item]) -> list[Submitted | TaskwardError]:
-        """One answer an item, an error in its place where it was not taken."""
+        """One answer an item, an error in its place where it was not taken. Raises InvalidTask for what is no JSON."""
         answers: list[Submitted | TaskwardError] = []
-        for first in range(0, len(items), MOST_PER_REQUEST):
-            part = [_named(item) for item in items[first : first + MOST_PER_REQUEST]]
-            _status, body = self._ask("POST", "/tasks/batch", encode(part))
+        for batch in _batches([encode(_named(item)) for item in items]):
+            _status, body = self._ask("POST", "/tasks/batch", batch)
             answers += map(_answer, msgspec.json.decode(body, type=_Batch).results)
         return answers
 
@@ -140,6 +140,18 @@ class _Batch(msgspec.Struct):
 
 def _named(item: Item) -> Item:
     return item if "id" in item else Item(**item, id=str(uuid_utils.uuid7()))
+
+
+def _batches(items: Sequence[bytes]) -> Iterator[bytes]:
+    """Arrays of at most so many items and, if they are more than one, so many bytes."""
+    first = size = 0
+    for n, item in enumerate(items):
+        size += len(item) + 1
+        if n > first and (n - first == MOST_PER_REQUEST or size > LARGEST_REQUEST):
+            yield b"[" + b",".join(items[first:n]) + b"]"
+            first, size = n, len(item) + 1
+    if items:
+        yield b"[" + b",".join(items[first:]) + b"]"
 
 
 def _answer(result: _Result) -> Submitted | TaskwardError:

@@ -53,21 +53,23 @@ class Gateway:
             raise answer
         return answer
 
-    async def submit_many(self, submissions: Sequence[Submission]) -> list[Answer]:
-        """Store many: for each what `submit` would return or raise.
+    async def submit_many(self, items: Sequence[Submission | TaskwardError]) -> list[Answer]:
+        """Store many: for each what `submit` would return or raise; errors among the items stay in their places.
 
         BrokerUnavailable is raised where nothing was stored; later it is the answer of all that were not.
         """
+        submissions = [item for item in items if isinstance(item, Submission)]
         answers: list[Answer] = []
         for first in range(0, len(submissions), MOST_PER_CALL):
-            part = submissions[first : first + MOST_PER_CALL]
             try:
-                answers += await self._bulk(part)
+                answers += await self._bulk(submissions[first : first + MOST_PER_CALL])
             except BrokerUnavailable as exc:
                 if not answers:
                     raise
-                return answers + [exc] * (len(submissions) - first)
-        return answers
+                answers += [exc] * (len(submissions) - first)
+                break
+        stored = iter(answers)
+        return [next(stored) if isinstance(item, Submission) else item for item in items]
 
     async def get(self, id: str) -> Task:
         """Raises TaskNotFound; DecodeError where the stored bytes are no task."""

@@ -14,8 +14,8 @@ from taskward.client.gateway import Answer, Gateway
 from taskward.client.view import TaskView, view
 from taskward.config import Config
 from taskward.events import ignore
-from taskward.submission import Limits, parse
-from taskward.task import State, Submission, Submitted
+from taskward.submission import Limits, parse, parse_or_error
+from taskward.task import State, Submitted
 
 
 class AsyncClient:
@@ -27,11 +27,13 @@ class AsyncClient:
 
     async def submit(self, type: str, payload: Any = None, **options: Unpack[Options]) -> Submitted:
         """Raises InvalidTask, TaskTooLarge, Conflict and QueueFull. Safe to repeat with the same `id`."""
-        return await self._gateway.submit(self._parse(Item(type=type, payload=payload, **options)))
+        body = encode(Item(type=type, payload=payload, **options))
+        return await self._gateway.submit(parse(body, self._limits, _now_ms()))
 
     async def submit_many(self, items: Sequence[Item]) -> list[Answer]:
-        """One answer an item, an error in its place where it was not taken. Raises InvalidTask before any is sent."""
-        return await self._gateway.submit_many([self._parse(item) for item in items])
+        """One answer an item, an error in its place where it was not taken. Raises InvalidTask for what is no JSON."""
+        now_ms = _now_ms()
+        return await self._gateway.submit_many([parse_or_error(encode(item), self._limits, now_ms) for item in items])
 
     async def get(self, id: str) -> TaskView:
         """Raises TaskNotFound."""
@@ -44,9 +46,6 @@ class AsyncClient:
     async def cancel(self, id: str) -> State:
         """-> the state it is in now: `cancelling` while its worker stops it. Raises TaskNotFound."""
         return await self._gateway.cancel(id)
-
-    def _parse(self, item: Item) -> Submission:
-        return parse(encode(item), self._limits, _now_ms())
 
 
 @asynccontextmanager

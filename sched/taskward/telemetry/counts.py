@@ -29,10 +29,13 @@ from taskward.events import (
 )
 from taskward.policy.retry import Bury, Cancel, Complete, Decision, Release, RetryIn, Stopped, Succeeded
 from taskward.task import CancelCause, Lease
-from taskward.telemetry.histograms import Histogram, Labels
-from taskward.telemetry.instruments import ERROR_KINDS, INSTRUMENTS, RUN_BUCKETS, VIOLATIONS, Instrument
+from taskward.telemetry.histograms import Histogram, Labels, Record
+from taskward.telemetry.instruments import ERROR_KINDS, INSTRUMENTS, RUN_BUCKETS, TASK_STATES, VIOLATIONS, Instrument
 from taskward.telemetry.tracing import CurrentSpan, Span
 
+Reading = Mapping[Labels, float]
+
+_STATE_SECONDS = "task_state_seconds_total"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
@@ -41,6 +44,30 @@ class Counter(dict[Labels, float]):
 
     def __missing__(self, labels: Labels) -> float:
         return 0
+
+
+class _Type:
+    """What the attempts of one type add up to: seconds spent in each of TASK_STATES, and run times by RUN_BUCKETS.
+
+    The buckets are for `work_totals`: what a histogram of the SDK has been told cannot be asked back.
+    """
+
+    __slots__ = ("buckets", "queued", "retry_wait", "run", "running")
+
+    def __init__(self, run: Record) -> None:
+        self.run = run
+        self.buckets = [0] * (len(RUN_BUCKETS) + 1)
+        self.queued = self.running = self.retry_wait = 0.0
+
+
+class _Types(dict[str, _Type]):
+    def __init__(self, runs: Histogram) -> None:
+        super().__init__({type_: _Type(run) for (type_,), run in runs.items()})
+        self._runs = runs
+
+    def __missing__(self, type_: str) -> _Type:
+        made = self[type_] = _Type(self._runs[type_,])
+        return made
 
 
 class Counts:
@@ -59,7 +86,8 @@ class Counts:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         values = {"type": (*types, UNKNOWN_TYPE), "priority": tuple(priorities)}
-        self.counters = {i.name: Counter(dict.fromkeys(_known(i, values), 0)) for i in _of("counter")}
+        counters = [i for i in _of("counter") if i.name != _STATE_SECONDS]
+        self.counters = {i.name: Counter(dict.fromkeys(_known(i, values), 0)) for i in counters}
         self._histograms = {i.name: Histogram(i, meter, _known(i, values)) for i in _of("histogram")}
         self.sample: QueueSampled | None = None
         self.sampled_at = 0.0
@@ -71,12 +99,9 @@ class Counts:
         self._dequeued = self.counters["tasks_dequeued_total"]
         self._succeeded = self.counters["tasks_succeeded_total"]
         self._failed = self.counters["tasks_failed_total"]
-        self._spent = self.counters["task_state_seconds_total"]
         self._wait = self._histograms["enqueue_to_start_seconds"]
-        self._run = self._histograms["task_run_seconds"]
+        self._types = _Types(self._histograms["task_run_seconds"])
         self._attempts = self._histograms["task_attempts"][()]
-        # What the SDK has been told cannot be asked back, and `work_totals` is asked for it.
-        self._ran = {type_: [0] * (len(RUN_BUCKETS) + 1) for type_ in values["type"]}
         self._count: dict[type, Callable[[Any], None]] = {
             TaskStarted: self._started,
             TaskSettled: self._settled,
@@ -101,30 +126,40 @@ class Counts:
         if count is not None:
             count(event)
 
+    def readings(self) -> dict[str, Callable[[], Reading]]:
+        """How to read each counter of the table, by name. No reading raises, in whichever thread it is called."""
+        return {name: counter.copy for name, counter in self.counters.items()} | {_STATE_SECONDS: self._state_seconds}
+
     def work_totals(self) -> dict[str, Any]:
         """What the attempts of this process add up to, as JSON: for the sum over workers in GET /metrics/summary.
 
         {"bounds": [seconds], "types": {type: {"buckets": [count per bucket, the last above every bound],
         "sum": seconds, "succeeded": n, "failed": n, "cancelled": n}}}
         """
-        return {"bounds": list(RUN_BUCKETS), "types": {type_: self._totals_of(type_) for type_ in self._ran}}
+        types = {type_: self._totals_of(type_, of_type) for type_, of_type in self._types.items()}
+        return {"bounds": list(RUN_BUCKETS), "types": types}
 
-    def _totals_of(self, type_: str) -> dict[str, Any]:
+    def _totals_of(self, type_: str, of_type: _Type) -> dict[str, Any]:
         ends = ("succeeded", "failed", "cancelled")
-        return {"buckets": list(self._ran[type_]), "sum": self._spent[type_, "running"]} | {
+        return {"buckets": list(of_type.buckets), "sum": of_type.running} | {
             end: sum(n for labels, n in self.counters[f"tasks_{end}_total"].items() if labels[0] == type_)
             for end in ends
         }
+
+    def _state_seconds(self) -> Reading:
+        types = self._types.copy().items()
+        return {(type_, state): getattr(of_type, state) for type_, of_type in types for state in TASK_STATES}
 
     def _add(self, name: str, *labels: str, n: float = 1) -> None:
         self.counters[name][labels] += n
 
     def _started(self, event: TaskStarted) -> None:
         key = (event.lease.spec.priority,)
-        waited = event.waited if event.waited > 0 else 0.0  # the server's clock can be set back
+        if (waited := event.waited) < 0.0:
+            waited = 0.0  # the server's clock was set back
         self._dequeued[key] += 1
         self._wait[key](waited, None if self._current_span is None else self._current_span())
-        self._spent[event.known_type, "queued"] += waited
+        self._types[event.known_type].queued += waited
 
     def _settled(self, event: TaskSettled) -> None:
         lease, type_, outcome = event.lease, event.known_type, event.outcome
@@ -140,9 +175,10 @@ class Counts:
         self._decided(event.decision, key, lease)
 
     def _attempted(self, lease: Lease, type_: str, seconds: float, span: object) -> None:
-        self._run[type_,](seconds, span if isinstance(span, Span) else None)
-        self._ran[type_][bisect_left(RUN_BUCKETS, seconds)] += 1
-        self._spent[type_, "running"] += seconds
+        of_type = self._types[type_]
+        of_type.run(seconds, span if isinstance(span, Span) else None)
+        of_type.buckets[bisect_left(RUN_BUCKETS, seconds)] += 1
+        of_type.running += seconds
         if self.stuck:
             self.stuck.discard((lease.id, lease.token))
 
@@ -153,7 +189,7 @@ class Counts:
             case RetryIn(seconds, reason):
                 self._add("tasks_retried_total", *key)
                 self._add("task_retry_reasons_total", reason)
-                self._spent[key[0], "retry_wait"] += seconds
+                self._types[key[0]].retry_wait += seconds
             case Bury(reason):
                 self._attempts(lease.attempt)
                 self._add("tasks_dead_total", *key, reason)

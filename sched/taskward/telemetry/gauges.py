@@ -1,15 +1,12 @@
 """Gauges: read when somebody looks; those about the queue are gone once the last sample of it is too old."""
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 
-from taskward.telemetry.counts import Counts
-from taskward.telemetry.histograms import Labels
+from taskward.telemetry.counts import Counts, Reading
 from taskward.telemetry.loop import LoopMonitor
-
-Reading = Mapping[Labels, float]
 
 LEAST_STALE_SECONDS = 10.0
 

@@ -25,10 +25,10 @@ Aggregate = Callable[[Any, bool], None]
 
 
 class Record(Protocol):
-    """Counts one value of a series."""
+    """Counts a value of one series."""
 
-    def __call__(self, value: float, span: Span | None = None, /) -> None: ...
-
+    def __call__(self, value: float, span: Span | None = None, /) -> None:
+        """`value` is not below 0. A span offers it as an exemplar."""
 
 
 # Not an empty context, for which the SDK would take the ambient one.
@@ -36,10 +36,7 @@ _NO_SPAN = trace.set_span_in_context(INVALID_SPAN, Context())
 
 
 class Histogram(dict[Labels, Record]):
-    """One histogram of the table: a function for each series, made when it is first asked for.
-
-    It counts a value, which is not below 0; a span offers it as an exemplar.
-    """
+    """One histogram of the table, by label values; a series is made when it is first asked for."""
 
     def __init__(self, instrument: Instrument, meter: metrics.Meter, known: Iterable[Labels] = ()) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Metrics: an observer of events, and a meter of OpenTelemetry's SDK which shows them by the table; nothing is global."""
+"""Metrics: an observer of events, and the meter of OpenTelemetry's SDK that shows them by the table."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ from opentelemetry.sdk.metrics.view import DropAggregation, ExplicitBucketHistog
 from opentelemetry.sdk.resources import Resource
 
 from taskward.events import Observer
-from taskward.telemetry.counts import Counts
+from taskward.telemetry.counts import Counts, Reading
 from taskward.telemetry.exposition import ScrapeReader
-from taskward.telemetry.gauges import Reading, gauges
+from taskward.telemetry.gauges import gauges
 from taskward.telemetry.instruments import INSTRUMENTS, Instrument, Role, for_role
 from taskward.telemetry.loop import LoopMonitor
 from taskward.telemetry.otlp import CLOSE_SECONDS
@@ -57,8 +57,9 @@ class Metrics:
         counts = Counts(self.meter, priorities=priorities, types=types, current_span=current_span, clock=clock)
         self.observe: Observer = counts.observe
         self.work_totals: Callable[[], dict[str, Any]] = counts.work_totals
-        readings = gauges(counts, loop=self.loop, version=version, sample_seconds=sample_seconds, clock=clock)
-        readings |= {name: counter.copy for name, counter in counts.counters.items()}
+        readings = counts.readings() | gauges(
+            counts, loop=self.loop, version=version, sample_seconds=sample_seconds, clock=clock
+        )
         for i in for_role(role):
             if i.kind != "histogram":
                 _observe(self.meter, i, readings[i.name])
