@@ -8,14 +8,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 READY := $(VENV)/.ready
 SOURCES := sched tests examples bench
-# For `make dev`, `make test` and `make bench`: options to hand on, e.g. make test ARGS="tests/cli -x".
+# For `make dev`, `make test`, `make bench` and `make bench-peers`: options to hand on, e.g. make test ARGS="tests/cli -x".
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test check torture bench lock clean dashboard-picture
+.PHONY: help setup dev test check torture bench bench-peers lock clean dashboard-picture
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## make .venv with the taskward command (the others do it for you)
 
@@ -51,8 +51,11 @@ check: setup ## format, lint, types, layers
 torture: setup ## run the tests that take minutes: kills, stalls, outages
 	@$(BIN)/python -m pytest -rs -m slow $(ARGS)
 
-bench: setup ## measure this machine
+bench: setup ## measure Taskward on this machine (ARGS=--quick: a tenth of it)
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-peers: setup ## the same work by Taskward and other queues, each in an environment of its own
+	@$(BIN)/python -m bench.peers $(ARGS)
 
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/pip-compile --quiet --generate-hashes --strip-extras \
 	--unsafe-package taskward --no-emit-index-url --no-emit-trusted-host --no-emit-find-links

@@ -77,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, metavar="N", help="runs of each measure (3)")
     parser.add_argument("--quick", action="store_true", help="one run of a tenth of everything")
     parser.add_argument("--scale", type=float, metavar="X", help="sizes and times are so much of the full ones")
-    parser.add_argument("--pin", type=_cpus, default=frozenset(), metavar="CPUS", help="run workers and API there: 1 or 0,1")
+    parser.add_argument(
+        "--pin", type=_cpus, default=frozenset(), metavar="CPUS", help="run workers and API there: 1 or 0,1"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also put the tables into their places in FILE")
     return parser
 

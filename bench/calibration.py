@@ -12,7 +12,7 @@ LOOP = 200_000
 
 
 class Calibration(NamedTuple):
-    """`round_trips`: PINGs a second by a bare socket, one at a time. `loops`: millions of turns of a Python loop a second."""
+    """`round_trips`: PINGs a second, one at a time, by a bare socket. `loops`: turns of a Python loop, in millions."""
 
     round_trips: float
     loops: float
@@ -24,7 +24,7 @@ def calibrate(url: str, *, seconds: float = SECONDS) -> Calibration:
 
 
 def machine() -> str:
-    """This machine in one line."""
+    """What we run on, in one line."""
     cpu = platform.processor() or platform.machine()
     known = Path("/proc/cpuinfo")
     if known.exists():

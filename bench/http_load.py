@@ -20,7 +20,7 @@ ARRAY = 1000
 LINES = 1000
 READ_BYTES = 262_144
 # Between two requests of `get`, which looks at something rather than loads it.
-PAUSE_SECONDS = 0.005
+PAUSE_SECONDS = 0.02
 PATIENCE_SECONDS = 30.0
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
@@ -61,10 +61,8 @@ class Process:
     def stop(self) -> None:
         """SIGTERM, then SIGKILL to whatever is left of its session."""
         self._signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.popen.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
 
     def kill(self) -> None:
@@ -86,7 +84,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """This process's environment without settings of Taskward, and with these."""
+    """The environment we have, without settings of Taskward, and with these."""
     kept = {name: value for name, value in os.environ.items() if not _SETTINGS.match(name)}
     return kept | {"PYTHONUNBUFFERED": "1", "LOG_LEVEL": "warning"} | settings
 
@@ -114,9 +112,7 @@ def api(url: str, *, folder: Path, cpus: frozenset[int] = frozenset()) -> Iterat
 
 
 @contextmanager
-def running(
-    process: Process, *, cpus: frozenset[int] = frozenset(), ready: str = "/readyz"
-) -> Iterator[Process]:
+def running(process: Process, *, cpus: frozenset[int] = frozenset(), ready: str = "/readyz") -> Iterator[Process]:
     """Ready where it has a port, for the length of the block."""
     try:
         process.pin(cpus)

@@ -29,7 +29,7 @@ HEAD = ("measured", "unit", "median", "range", "round trips/s", "loop, M/s")
 
 def table(runs: Sequence[Run]) -> list[tuple[str, ...]]:
     """A row a figure, in the order they were first read, under a head."""
-    rows = [HEAD]
+    rows: list[tuple[str, ...]] = [HEAD]
     keys = dict.fromkeys((r.what, r.unit) for run in runs for r in run.readings)
     for what, unit in keys:
         pairs = [(r.value, run.calibration) for run in runs for r in run.readings if (r.what, r.unit) == (what, unit)]
@@ -59,11 +59,8 @@ def write_section(path: Path, name: str, lines: Iterable[str]) -> None:
     text = path.read_text() if path.exists() else ""
     section = "\n".join([f"<!-- {name} -->", *lines, "<!-- end -->"])
     place = re.compile(rf"<!-- {re.escape(name)} -->.*?<!-- end -->", re.DOTALL)
-    if place.search(text):
-        text = place.sub(lambda _: section, text, count=1)
-    else:
-        text = f"{text}\n{section}\n".lstrip("\n")
-    path.write_text(text)
+    replaced, found = place.subn(lambda _: section, text, count=1)
+    path.write_text(replaced if found else f"{text}\n{section}\n".lstrip("\n"))
 
 
 def number(value: float) -> str:

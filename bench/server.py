@@ -65,9 +65,9 @@ class Server:
     def done_rate(self) -> float:
         """Tasks ended a second, by the times the store has written: from the first to the last."""
         key = KEYS("done")
-        (first,), (last,) = (self.client.zrange(key, at, at, withscores=True) for at in (0, -1))
-        seconds = (last[1] - first[1]) / 1000
-        after_first = self.done() - int(self.client.zcount(key, first[1], first[1]))
+        first, last = (float(self.client.zrange(key, at, at, withscores=True)[0][1]) for at in (0, -1))
+        seconds = (last - first) / 1000
+        after_first = self.done() - int(self.client.zcount(key, first, first))
         return after_first / seconds if seconds else float("nan")
 
 

@@ -19,9 +19,7 @@ async def open_broker(url: str) -> AsyncIterator[Broker]:
     """The store as the processes under test see it."""
     config = Config()
     async with open_connection(url, name="bench") as connection:
-        yield Broker(
-            connection, queue=config.queue, priorities=PRIORITIES, terms=Terms.of(config), observe=ignore
-        )
+        yield Broker(connection, queue=config.queue, priorities=PRIORITIES, terms=Terms.of(config), observe=ignore)
 
 
 def preload(server: Server, n: int, spec: Spec) -> None:

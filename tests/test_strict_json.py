@@ -125,7 +125,7 @@ def test_no_bytes_do_worse_than_a_named_error(body: bytes) -> None:
 def test_depth_is_counted_exactly(brackets: str, depth: int) -> None:
     value: Any = ']]]]\\"[[[['
     for level in range(depth - 1):
-        value = {"]": value} if brackets == "{}" or (brackets == "mixed" and level % 2) else [[], value, {}]
+        value = {"]": value} if brackets == "{}" or (brackets == "mixed" and level % 2) else [0, value, "["]
     body = json.dumps({"type": "t", "payload": value}).encode()
     if depth <= MAX_DEPTH:
         assert parse(body, LIMITS, NOW_MS).spec.payload == value

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-from bench.measures import latency, load, memory, submission, throughput
+from bench.measures import durability, latency, load, memory, submission, throughput
 from bench.report import Reading
 from bench.setup import Setup
 
 Measure = Callable[[Setup], Sequence[Reading]]
 
-# In this order where none is named. The text after each is what `python -m bench --help` says.
+# In this order where none is named. What each docstring says is what `python -m bench --help` says.
 MEASURES: dict[str, Measure] = {
     "noop": throughput.noop,
     "sleep": throughput.sleep,
@@ -17,7 +17,7 @@ MEASURES: dict[str, Measure] = {
     "http": submission.over_http,
     "ndjson": submission.ndjson,
     "memory": memory.queued,
-    "fsync": throughput.fsync,
+    "fsync": durability.fsync,
     "scale": throughput.scale,
     "load": load.under_load,
     "backlog": load.backlog,

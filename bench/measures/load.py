@@ -10,35 +10,39 @@ from contextlib import contextmanager
 import trio
 
 from bench.measures.latency import one_wait
-from bench.measures.throughput import NOOP, SLEEP, drain
+from bench.measures.throughput import NOOP, until_done
 from bench.processes import ROOT, environment
 from bench.report import Reading, percentile
 from bench.server import KEYS, Server
 from bench.setup import Setup
 from bench.store import open_broker, preload, submissions
-from taskward.broker.broker import Broker
+from taskward.broker.broker import MOST_PER_CALL, Broker
 from taskward.client.local import open_client
 from taskward.task import Spec, Submission
 
 SHARE = 0.7
+# While the most is looked for, so many tasks wait: enough that no slot does.
+WAITING = 2000
 TICK_SECONDS = 0.005
 STAMP = Spec(type="stamp")
 BURN = Spec(type="burn")
 BACKLOG = Spec(type="sleep10", priority="low")
 PAUSE_SECONDS = 0.02
+# What one look at a port takes, with the pause after it, or a little more.
+LOOK_SECONDS = 0.03
 
 
 def under_load(setup: Setup) -> list[Reading]:
-    """At 70 % of the maximum rate: submit to start; answers of the scrape port and of GET /metrics/summary."""
-    with setup.worker_on_server() as (on, worker):
-        maximum = drain(on, [worker], setup.tasks(100_000), NOOP).rate
-    rate, seconds, looks = SHARE * maximum, setup.seconds(10), setup.tasks(500)
+    """At 70 % of what is sustained with a submitter beside it: submit to start; scrapes; GET /metrics/summary."""
+    seconds, looks = setup.seconds(10), setup.tasks(500)
     with setup.worker_on_server() as (on, worker), setup.api(on) as api:
-        trio.run(_submit_steadily, on, rate, setup.seconds(2))  # warm
+        maximum = trio.run(_sustained, on, setup.seconds(4))
+        rate = SHARE * maximum
+        waits = trio.run(_submit_steadily, on, rate, seconds)
         with _looking(worker.port, "/metrics", looks) as scrapes, _looking(api.port, "/metrics/summary", looks) as asks:
-            waits = trio.run(_submit_steadily, on, rate, seconds)
+            trio.run(_submit_steadily, on, rate, LOOK_SECONDS * looks)
     return [
-        Reading("maximum, no-op, concurrency 100", "tasks/s", maximum),
+        Reading("sustained, no-op, concurrency 100, with a submitter", "tasks/s", maximum),
         Reading("at 70 %: reached", "tasks/s", waits.rate),
         Reading("at 70 %: submit to start, p50", "ms", percentile(waits.milliseconds, 50)),
         Reading("at 70 %: submit to start, p99", "ms", percentile(waits.milliseconds, 99)),
@@ -79,8 +83,24 @@ class Steady:
         self.milliseconds: list[float] = []
 
 
+async def _sustained(on: Server, seconds: float) -> float:
+    """Tasks ended a second while there is always a little waiting."""
+    submitted = done = 0
+    began = trio.current_time()
+    async with open_broker(on.url) as broker:
+        while (now := trio.current_time()) < began + seconds:
+            done = int(await broker.connection.command("ZCARD", KEYS("done")))
+            if submitted - done < WAITING:
+                submitted += MOST_PER_CALL
+                await broker.submit(submissions(MOST_PER_CALL, NOOP))
+            else:
+                await trio.sleep(TICK_SECONDS / 5)
+    until_done(on, submitted)
+    return done / (now - began)
+
+
 async def _submit_steadily(on: Server, rate: float, seconds: float) -> Steady:
-    """Open loop: what is due at each tick goes out together, whether or not the worker keeps up. One of them is timed."""
+    """Open loop: what is due at a tick goes out together, whether or not the worker keeps up. One of them is timed."""
     steady = Steady()
     sent: dict[str, int] = {}
     submitted = 0
@@ -96,21 +116,15 @@ async def _submit_steadily(on: Server, rate: float, seconds: float) -> Steady:
                 await _submit_parts(broker, timed + submissions(due - 1, NOOP))
             await trio.sleep_until(now + TICK_SECONDS)
         steady.rate = (on.done() - before) / (trio.current_time() - began)
-        await _until_quiet(on, before + submitted)
+    until_done(on, before + submitted)
     started = on.client.hmget(KEYS("result"), list(sent))
-    steady.milliseconds = [(int(at) - sent[id]) / 1e6 for id, at in zip(sent, started, strict=True)]
+    steady.milliseconds = [(int(at or 0) - sent[id]) / 1e6 for id, at in zip(sent, started, strict=True)]
     return steady
 
 
 async def _submit_parts(broker: Broker, tasks: list[Submission]) -> None:
-    for first in range(0, len(tasks), 512):
-        await broker.submit(tasks[first : first + 512])
-
-
-async def _until_quiet(on: Server, done: int) -> None:
-    with trio.fail_after(60):
-        while on.done() < done:
-            await trio.sleep(0.02)
+    for first in range(0, len(tasks), MOST_PER_CALL):
+        await broker.submit(tasks[first : first + MOST_PER_CALL])
 
 
 async def _waits(on: Server, seconds: float, priority: str) -> list[float]:

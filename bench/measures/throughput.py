@@ -1,7 +1,8 @@
-"""Tasks a second: no-ops and short sleeps, one worker and several, without persistence and with."""
+"""Tasks a second: no-ops and short sleeps, one worker and several, one server and two."""
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -49,21 +50,8 @@ def sleep(setup: Setup) -> list[Reading]:
     return [Reading("10 ms sleeps, concurrency 100 (ideal 10,000)", "tasks/s", drained.rate)]
 
 
-def fsync(setup: Setup) -> list[Reading]:
-    """No-ops at concurrency 100 with appendfsync always, beside those without persistence."""
-    rates = []
-    for policy in ("", "always"):
-        with setup.server(fsync=policy) as on, setup.worker(on) as worker:
-            rates.append(drain(on, [worker], setup.tasks(100_000), NOOP).rate)
-    return [
-        Reading("no-op, concurrency 100, without persistence", "tasks/s", rates[0]),
-        Reading("no-op, concurrency 100, appendfsync always", "tasks/s", rates[1]),
-        Reading("appendfsync always, share of the figure without", "%", 100 * rates[1] / rates[0]),
-    ]
-
-
 def scale(setup: Setup) -> list[Reading]:
-    """No-ops with 1, 2 and 4 workers on one server, and what the server needs a task."""
+    """No-ops with 1, 2 and 4 workers on one server, and what the server needs a task; two workers on two servers."""
     readings = []
     for count in (1, 2, 4):
         with setup.server() as on, ExitStack() as stack:
@@ -75,7 +63,7 @@ def scale(setup: Setup) -> list[Reading]:
             Reading(f"{name}: server CPU", "us a task", drained.server_us),
             Reading(f"{name}: of that in scripts", "us a task", drained.script_us),
         ]
-    return readings
+    return [*readings, Reading("no-op, 2 servers, a worker each", "tasks/s", _two_servers(setup))]
 
 
 def drain(on: Server, workers: Sequence[Process], n: int, spec: Spec) -> Drained:
@@ -83,9 +71,19 @@ def drain(on: Server, workers: Sequence[Process], n: int, spec: Spec) -> Drained
 
     Nothing may have ended in this store before.
     """
+    fill(on, n, spec)
+    return let_go(on, workers, n)
+
+
+def fill(on: Server, n: int, spec: Spec) -> None:
+    """Tasks that nobody may claim yet."""
     on.hold()
     preload(on, n, spec)
     on.client.config_resetstat()
+
+
+def let_go(on: Server, workers: Sequence[Process], n: int) -> Drained:
+    """Let all workers at what `fill` has put there."""
     cpu, server_cpu = sum(worker.cpu_seconds for worker in workers), on.cpu_seconds
     on.release(workers=len(workers))
     until_done(on, n)
@@ -95,6 +93,16 @@ def drain(on: Server, workers: Sequence[Process], n: int, spec: Spec) -> Drained
         (on.cpu_seconds - server_cpu) / n * 1e6,
         on.script_seconds / n * 1e6,
     )
+
+
+def _two_servers(setup: Setup) -> float:
+    n = setup.tasks(100_000)
+    with setup.worker_on_server() as (one, worker), setup.worker_on_server() as (other, another):
+        for on in (one, other):
+            fill(on, n, NOOP)
+        with ThreadPoolExecutor() as threads:
+            drained = threads.map(let_go, (one, other), ([worker], [another]), (n, n))
+        return sum(each.rate for each in drained)
 
 
 def until_done(on: Server, n: int) -> None:

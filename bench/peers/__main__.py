@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.calibration import Calibration, calibrate, machine
 from bench.peers.driver import Peer
 from bench.peers.install import FOLDER, Unavailable, install, versions
+from bench.processes import ROOT
 from bench.report import markdown, number, spread, write_section
 from bench.server import Server, server
 
@@ -80,7 +81,7 @@ def _installed(name: str, book: Book) -> bool:
 
 
 def _run(peer: Peer, book: Book, on: Server, *, cpus: frozenset[int], first: bool) -> None:
-    if first and not _warm(peer, book):
+    if (first and not _warm(peer, book)) or "start" in book.trouble:
         return
     book.calibrations.append(calibrate(on.url))
     figures: list[tuple[tuple[str, ...], Callable[[], float | tuple[float, ...]]]] = [
@@ -159,10 +160,14 @@ def _table(books: dict[str, Book], *, pinned: bool) -> list[str]:
 
 def _notes(peers: Sequence[Peer], books: dict[str, Book]) -> list[str]:
     installed = versions()
-    lines = [f"- {peer.name} ({', '.join(installed[peer.name]) or 'this checkout'}): {peer.note()}." for peer in peers]
+    lines = [f"- {peer.name} ({', '.join(installed[peer.name]) or 'this checkout'}): {peer.note()}" for peer in peers]
     for name, book in books.items():
-        lines += [f"- {name}, {what}: {' '.join(why.split())[:300]}" for what, why in book.trouble.items()]
+        lines += [f"- {name}, {what}: {_plain(why)}" for what, why in book.trouble.items()]
     return lines
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace(f"{ROOT}/", "").split())[:300]
 
 
 def _head(on: Server, options: argparse.Namespace) -> list[str]:
@@ -183,7 +188,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("peers", nargs="*", metavar="PEER", type=_name, help=f"of {', '.join(versions())}; all if none")
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="runs of everything (%(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="about how long a figure takes")
-    parser.add_argument("--patience", type=float, default=75.0, metavar="S", help="how long killed tasks are waited for")
+    parser.add_argument(
+        "--patience", type=float, default=90.0, metavar="S", help="how long killed tasks are waited for"
+    )
     parser.add_argument(
         "--pin", type=_cpus, default=frozenset(), metavar="CPUS", help="no-ops also with the worker there: 1 or 0,1"
     )

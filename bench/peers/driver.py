@@ -1,7 +1,9 @@
 """One peer under the driver: its processes, its tally, and what is measured of it. The same for all."""
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +25,7 @@ VERB_SECONDS = 120.0
 FIRST_SECONDS = 30.0
 KILLED = 100
 KILL_AFTER = 20
+NAP_SECONDS = 0.2
 CALLERS = 32
 MOST_TASKS = 300_000
 # Below this rate each task's line is written at once; above it a hundred together.
@@ -43,9 +46,9 @@ class Peer:
     def note(self) -> str:
         """How it is configured."""
         if self.name == NODE:
-            return "Node, one process; completed jobs kept, as by default"
+            return "Node, one process; completed jobs kept; stalled ones are looked for every 30 s."
         source = (ADAPTERS / f"peer_{self.name}.py").read_text()
-        return next(line.partition('"')[2].rstrip('"') for line in source.splitlines() if line.startswith("NOTE"))
+        return " ".join((ast.get_docstring(ast.parse(source)) or "").split("\n")[1:]).strip()
 
     def warm(self) -> None:
         """Learn about how fast it is."""
@@ -106,6 +109,7 @@ class Peer:
         self._verb("fill", "nap", str(KILLED))
         with self._worker(10, every=1, tasks=0) as worker:
             self._until(KILL_AFTER, seconds=FIRST_SECONDS)
+            time.sleep(NAP_SECONDS / 2)  # in the middle of the next ones
             worker.kill()
         began = time.monotonic()
         with self._worker(10, every=1, tasks=0):
@@ -215,5 +219,11 @@ def _output(command: Sequence[str], *, cwd: Path, env: dict[str, str]) -> str:
     except subprocess.TimeoutExpired:
         raise Unavailable(f"{' '.join(command[-3:])} took longer than {VERB_SECONDS:g} s") from None
     if done.returncode:
-        raise Unavailable(f"{' '.join(command[-3:])}: {done.stderr.strip()[-300:]}")
+        raise Unavailable(f"{' '.join(command[-3:])}: {_cause(done.stderr)}")
     return done.stdout.strip()
+
+
+def _cause(stderr: str) -> str:
+    """The first line that names an error, in Python's or Node's way; else the last line."""
+    lines = stderr.strip().splitlines() or ["no word"]
+    return next((line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit)\b", line)), lines[-1]).strip()[:300]

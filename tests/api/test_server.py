@@ -98,7 +98,7 @@ async def test_what_is_under_way_gets_its_grace_and_no_more(broker: Broker) -> N
     stop = trio.Event()
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
-            serve = partial(serve_api, app, listen("127.0.0.1", 0), stop=stop, grace=0.05)
+            serve = partial(serve_api, app, listen("127.0.0.1", 0), service=service, stop=stop, grace=0.05)
             [url] = await nursery.start(serve)
 
             async def ask() -> None:

@@ -1,7 +1,7 @@
 """The ledger: what must hold of any two readings of the store with one verb between them, whatever a model says."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from taskward import codec
 from taskward.task import TERMINAL, TRANSITIONS, State
@@ -62,9 +62,9 @@ class Ledger:
                 assert claim.token > max((t for tokens in self._tokens.values() for t in tokens), default=0)
                 known.append(claim.token)
 
-    def settled(self, verdicts: Mapping[int, str]) -> None:
+    def settled(self, verdicts: Iterable[tuple[int, str]]) -> None:
         """After settlements: a token is accepted once."""
-        for token, verdict in verdicts.items():
+        for token, verdict in verdicts:
             if verdict not in "!=":
                 assert token not in self._accepted
                 self._accepted.add(token)

@@ -77,7 +77,7 @@ class Verbs(RuleBasedStateMachine):
         self.number += 1
         split = shares(wanted, high)
         step: Stepped = self.both("step", worker, self.number, settlements, wanted, split)
-        self.ledger.settled({token: v for (_, token, _, _), v in zip(settlements, step.verdicts, strict=True)})
+        self.ledger.settled([(token, v) for (_, token, _, _), v in zip(settlements, step.verdicts, strict=True)])
         if wanted:
             self.ledger.granted(step.claims)
             self.leases += [(claim.id, claim.token) for claim in step.claims]

@@ -38,13 +38,15 @@ class Machine(Verbs):
     def more_come_than_there_is_room_for(self, due: tuple[str, int] | None, again: bool) -> None:
         self.submit([(id, "high", due, None, None, 1) for id in "abcde"], again)
 
-    @rule(place=st.sampled_from(["ready", "scheduled", "retry"]))
-    def all_that_wait_are_cancelled(self, place: str) -> None:
-        if place == "retry":
-            claims = self.everything().claims
-            self.step("w1", [(claim.id, claim.token, RetryIn(30.0, "exception"), LINE) for claim in claims], 0, 0)
-        for task in self.model.at(place):
-            self.cancel(task.id, "user", again=True)
+    @rule(started=st.booleans())
+    def what_waits_is_started_or_cancelled(self, started: bool) -> None:
+        claims = self.everything().claims
+        self.step("w1", [(claim.id, claim.token, RetryIn(30.0, "exception"), LINE) for claim in claims], 0, 0)
+        waiting = [task.id for task in self.model.at("retry") + self.model.at("scheduled")]
+        if started:
+            self.run_now(waiting or ["a"])
+        for id in waiting:
+            self.cancel(id, "user", again=True)
 
     @rule(times=st.integers(1, TERMS.max_reaps + 1), flagged=st.sampled_from(["", "", *"abcde"]))
     def workers_crash(self, times: int, flagged: str) -> None:
@@ -58,7 +60,7 @@ class Machine(Verbs):
 
     @rule(decisions=st.tuples(*[DECISIONS] * 3), flagged=st.integers(0, 2), late=st.booleans())
     def everything_ends(self, decisions: Sequence[Decision], flagged: int, late: bool) -> None:
-        """All that can be claimed is, one of it is cancelled meanwhile, and all of it ends, each in its way."""
+        """All that can be claimed is, one of it is cancelled meanwhile, all of it ends in its way, one twice."""
         claims = self.everything().claims
         for claim in claims[flagged : flagged + 1]:
             self.cancel(claim.id, "user", again=False)
@@ -66,8 +68,18 @@ class Machine(Verbs):
         if late:
             self.rig.clock.move(ms=TERMS.lease_ms)
             self.reap()
-        ends = zip(claims, itertools.cycle(decisions), strict=False)
-        self.step("w1", [(claim.id, claim.token, decision, LINE) for claim, decision in ends], 0, 0)
+        ends = [(claim.id, claim.token, decisions[n % len(decisions)], LINE) for n, claim in enumerate(claims)]
+        self.step("w1", [*ends, *ends[:1]], 0, 0)
+
+    @rule(key=st.sampled_from(["k1", "k2"]), first=IDS, second=IDS)
+    def a_key_outlives_its_task_and_ends(self, key: str, first: str, second: str) -> None:
+        for id, ms in ((first, TERMS.result_ttl_ms), (second, TERMS.idempotency_ttl_ms - TERMS.result_ttl_ms)):
+            self.submit([(id, "high", None, None, key, 1)], again=True)
+            self.everything_ends([Complete(b"1")], 9, late=False)
+            self.rig.clock.move(ms=ms)
+            if id == first:
+                self.forget()
+        self.submit([(second, "high", None, None, key, 2)], again=True)
 
     @rule(id=IDS, ms=st.sampled_from([900, 12_000]))
     def a_task_expires(self, id: str, ms: int) -> None:
@@ -129,4 +141,6 @@ def tell_every_end(machine: Machine) -> None:
         machine.time_passes(60_000)
         machine.everything_ends([Complete(b"1")], 9, late=False)
         machine.retention_ends(dead_too=True)
+    for started in (True, False):
+        machine.what_waits_is_started_or_cancelled(started)
     machine.teardown()

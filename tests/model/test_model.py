@@ -66,7 +66,7 @@ FLOORS = {
     "cancelling -> cancelled": 20,
     "cancelling -> succeeded": 5,
     "cancelling -> dead": 1,
-    "retrying -> queued": 2,
+    "retrying -> queued": 1,
     "retrying -> running": 50,
     "retrying -> cancelled": 2,
     "dead -> queued": 30,

@@ -1,5 +1,6 @@
 """Values that the tests of telemetry begin with."""
 
+from itertools import pairwise
 from typing import Any
 
 from taskward.events import PrioritySample, QueueSampled, TaskSettled, TaskStarted
@@ -58,8 +59,16 @@ def sample(*, queued: int = 3, oldest: float | None = 1.5, at_ms: int = 1_700_00
 
 
 def value(given: Metrics, name: str, *labels: str) -> float | None:
-    """One series of a counter or gauge; None where it is absent."""
-    return given.values(instrument(name)).get(labels)
+    """One series of a counter or gauge, as a scrape shows it; None where it is absent."""
+    return given.registry.get_sample_value(name, dict(zip(instrument(name).labels, labels, strict=True)))
+
+
+def buckets(given: Metrics, name: str, *labels: str) -> list[float]:
+    """How many values one series of a histogram has in each bucket, the last of them above every bound."""
+    known = dict(zip(instrument(name).labels, labels, strict=True))
+    (family,) = [family for family in given.registry.collect() if family.name == name]
+    up_to = [s.value for s in family.samples if s.name == f"{name}_bucket" and s.labels.items() >= known.items()]
+    return [n - before for before, n in pairwise([0.0, *up_to])]
 
 
 def instrument(name: str) -> Any:

@@ -42,7 +42,7 @@ def test_names_are_unique():
 
 @pytest.mark.parametrize("i", INSTRUMENTS, ids=lambda i: i.name)
 def test_a_name_says_what_it_is(i):
-    assert i.name.endswith("_total") == (i.kind == "counter") or i.name == "worker_slots"
+    assert i.name.endswith("_total") == (i.kind == "counter")
     if i.unit == "s":
         assert i.name.removesuffix("_total").endswith("_seconds")
     assert i.help.endswith(".")

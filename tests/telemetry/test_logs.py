@@ -19,8 +19,8 @@ from taskward.events import (
 )
 from taskward.policy.retry import Bury, Cancel, Release, RetryAsked, RetryIn, Stopped
 from taskward.task import CancelCause
-from taskward.telemetry.histograms import Span
 from taskward.telemetry.logs import LogObserver, configure
+from taskward.telemetry.tracing import Span
 
 from .given import ERROR, FAILED, SECRET, lease, sample, settled, started
 
@@ -36,11 +36,11 @@ WARNINGS = [
     ),
     (LeaseWasLost(lease(), "echo", 0.4, "extend"), "lease lost", {**TASK, "op": "extend"}),
     (HandlerStuck(lease(), "echo", "user", 9.0, "a\nb"), "handler does not let go", {**TASK, "cause": "user"}),
+    (OutageBegan("worker", "refused"), "redis does not answer", {"part": "worker", "reason": "refused"}),
     (LoopStalled(2.0, "a\nb", ("task-1",)), "event loop stalled", {"seconds": 2.0, "tasks": ["task-1"]}),
 ]
 INFOS = [
     (Lifecycle("started", {"port": 2113}), "started", {"port": 2113}),
-    (OutageBegan("worker", "refused"), "redis does not answer", {"part": "worker", "reason": "refused"}),
     (OutageEnded("worker", 2.5), "redis answers again", {"part": "worker", "seconds": 2.5}),
     (
         settled(FAILED, RetryIn(2.0, "exception", ERROR), span=SPAN),

@@ -9,28 +9,18 @@ from pathlib import Path
 
 import pytest
 import trio
-import trio.testing
 
 from taskward.errors import ConfigError
 from taskward.events import SlotsChanged
-from taskward.telemetry.histograms import Span
 from taskward.telemetry.metrics import resource
-from taskward.telemetry.otlp import asks_for, pushing
-from taskward.telemetry.push import metrics_data
-from taskward.telemetry.tracing import tracing
+from taskward.telemetry.otlp import asks_for, flushing, pushing
+from taskward.telemetry.tracing import Span, tracing
 
 from .given import lease, metrics, sample, settled, started
 
 _rotel = importlib.util.find_spec("rotel")
 AGENT = Path(_rotel.origin).with_name("rotel-agent") if _rotel is not None and _rotel.origin else None
 needs_rotel = pytest.mark.skipif(AGENT is None or not AGENT.exists(), reason="rotel is not installed")
-
-
-@pytest.fixture
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -91,23 +81,24 @@ async def listening(port):
                 return
 
 
+@pytest.mark.usefixtures("path")
 @needs_rotel
 async def test_metrics_and_their_exemplars_arrive(collector, free_port, otlp):
     environ = otlp(free_port, OTEL_METRIC_EXPORT_INTERVAL="100")
-    given = metrics(current_span=lambda: Span(0x0AF7651916CD43DD8448EB211C80319C, 0x00F067AA0BA902B7))
-    for event in (sample(), SlotsChanged(3, 10), started(), settled(seconds=0.3, span=Span(1, 2))):
+    span = Span(0x0AF7651916CD43DD8448EB211C80319C, 0x00F067AA0BA902B7)
+    given = metrics(current_span=lambda: span, readers=pushing(environ))
+    for event in (sample(), SlotsChanged(3, 10), started(), settled(seconds=0.3, span=span)):
         given.observe(event)
-    async with pushing(given, environ):
+    async with flushing(given.shutdown):
         text = await collector.printed("tasks_succeeded_total", "queue_depth", "task_run_seconds", "taskward-worker")
     assert "0af7651916cd43dd8448eb211c80319c" in text
+    assert "ExplicitBounds #10: 30" in text
 
 
 @needs_rotel
 async def test_what_was_counted_last_is_sent_at_the_end(collector, free_port, otlp):
-    environ = otlp(free_port)
-    given = metrics()
-    async with pushing(given, environ):
-        await trio.testing.wait_all_tasks_blocked()
+    given = metrics(readers=pushing(otlp(free_port)))
+    async with flushing(given.shutdown):
         given.observe(settled(held=lease(priority="low")))
     await collector.printed("tasks_succeeded_total", "low")
 
@@ -115,11 +106,11 @@ async def test_what_was_counted_last_is_sent_at_the_end(collector, free_port, ot
 @needs_rotel
 async def test_traces_arrive_at_the_end(collector, free_port, otlp):
     spans = tracing(otlp(free_port), resource=resource("worker", "host:1", "1.2.3"))
-    held = lease(headers=spans.submitting({}, priority="high"))
-    with spans.attempt(held):
-        pass
-    spans.observe(settled(held=held))
-    await spans.close()
+    async with flushing(spans.shutdown):
+        held = lease(headers=spans.submitting({}, priority="high"))
+        with spans.attempt(held):
+            pass
+        spans.observe(settled(held=held))
     await collector.printed("send high", "process echo", "messaging.destination.name", "host:1")
 
 
@@ -129,33 +120,37 @@ async def test_a_dead_collector_delays_the_end_by_less_than_a_second_and_a_half(
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         environ = otlp(silent.getsockname()[1] if behaviour == "is silent" else free_port)
-        spans = tracing(environ, resource={})
-        with spans.attempt(lease()):
-            pass
-        spans.observe(settled())
-        async with pushing(metrics(), environ):
-            await trio.testing.wait_all_tasks_blocked()
+        spans, given = tracing(environ, resource={}), metrics(readers=pushing(environ))
+        async with flushing(given.shutdown, spans.shutdown):
+            with spans.attempt(lease()):
+                pass
+            spans.observe(settled())
             began = trio.current_time()
-        await spans.close()
         assert trio.current_time() - began < 1.5
+
+
+async def test_what_is_left_is_sent_even_where_the_caller_is_cancelled_or_no_thread_is_free():
+    ended = []
+    limiter = trio.to_thread.current_default_thread_limiter()
+    for _ in range(int(limiter.total_tokens)):
+        limiter.acquire_on_behalf_of_nowait(object())
+    with trio.CancelScope() as scope:
+        async with flushing(lambda: ended.append("metrics"), lambda: ended.append("traces")):
+            scope.cancel()
+    assert sorted(ended) == ["metrics", "traces"]
 
 
 def test_a_dead_collector_does_not_hold_the_interpreter(free_port, otlp):
     otlp(free_port)
     code = """
 import os, trio
-from taskward.telemetry.metrics import Metrics
-from taskward.telemetry.otlp import pushing
-from taskward.telemetry.tracing import tracing
-metrics = Metrics("worker", priorities=("low",), instance_id="a", version="0")
+from taskward.cli.process import open_telemetry
+from taskward.config import Config
 async def main():
-    spans = tracing(os.environ, resource={})
-    spans.submitting({}, priority="low")
-    async with pushing(metrics, os.environ):
-        await trio.sleep(0.1)
-    await spans.close()
+    async with open_telemetry(Config(), role="worker", instance_id="a") as telemetry:
+        telemetry.tracing.submitting({}, priority="low")
+    print("left", flush=True)
 trio.run(main)
-print("left", flush=True)
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
@@ -163,25 +158,6 @@ print("left", flush=True)
     began = time.monotonic()
     assert process.wait(timeout=10) == 0
     assert time.monotonic() - began < 1.5
-
-
-def test_the_push_holds_what_the_scrape_holds():
-    given = metrics()
-    for event in (sample(), started(), settled()):
-        given.observe(event)
-    data = metrics_data(given, now_ns=time.time_ns())
-    (of_resource,) = data.resource_metrics
-    assert of_resource.resource.attributes["service.name"] == "taskward-worker"
-    (scope,) = of_resource.scope_metrics
-    found = {metric.name: metric for metric in scope.metrics}
-    assert {i.name for i in given.instruments if i.kind != "gauge" and i.known is None} - set(found) <= {
-        "task_attempts",
-        "redis_command_seconds",
-    }
-    (point,) = [p for p in found["task_run_seconds"].data.data_points if p.attributes == {"type": "echo"}]
-    assert (point.count, point.sum, point.explicit_bounds[-1]) == (1, 0.3, 30.0)
-    assert found["tasks_dequeued_total"].data.is_monotonic
-    assert {p.value for p in found["queue_depth"].data.data_points} == {3}
 
 
 @pytest.mark.parametrize(
@@ -199,13 +175,13 @@ def test_the_standard_variables_ask_for_a_push(environ, wanted):
 
 
 @pytest.mark.parametrize(
-    "environ",
+    ("variable", "value"),
     [
-        {"OTEL_METRIC_EXPORT_INTERVAL": "soon"},
-        {"OTEL_METRIC_EXPORT_INTERVAL": "0"},
-        {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta"},
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+        ("OTEL_METRICS_EXPORTER", "console"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc"),
     ],
 )
-async def test_what_cannot_be_done_stops_the_start(environ):
-    with pytest.raises(ConfigError, match="OTEL_"):
-        await pushing(metrics(), {"OTEL_METRICS_EXPORTER": "otlp"} | environ).__aenter__()
+def test_what_cannot_be_done_stops_the_start(otlp, variable, value):
+    with pytest.raises(ConfigError, match=variable):
+        pushing(otlp(4318, **{variable: value}))

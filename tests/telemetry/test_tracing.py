@@ -17,6 +17,7 @@ from taskward.errors import ConfigError
 from taskward.events import LeaseWasLost
 from taskward.policy.retry import Bury, Cancel, RetryAsked, RetryIn, Stopped
 from taskward.task import CancelCause
+from taskward.telemetry.otlp import flushing
 from taskward.telemetry.spans import Spans, remote_context
 from taskward.telemetry.tracing import Tracing, tracing
 
@@ -252,7 +253,7 @@ async def test_tracing_that_is_off_passes_everything_through():
         assert span is None
         assert off.current_span() is None
     off.observe(settled())
-    await off.close()
+    off.shutdown()
 
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
@@ -274,7 +275,8 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 async def test_the_standard_variables_turn_it_on(environ, on):
     made = tracing(environ, resource={"service.name": "taskward-test"})
     assert made.enabled == on
-    await made.close()
+    async with flushing(made.shutdown):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -290,10 +292,12 @@ def test_what_is_not_spoken_stops_the_start(environ):
         tracing(environ, resource={})
 
 
-def test_off_means_that_the_sdk_is_not_even_imported():
+def test_off_means_that_neither_spans_nor_exporters_are_even_imported():
     code = (
         "import sys, taskward.telemetry.metrics, taskward.telemetry.scrape, taskward.telemetry.logs;"
         "from taskward.telemetry.tracing import tracing; tracing({}, resource={});"
-        "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+        "from taskward.telemetry.otlp import pushing; pushing({});"
+        "unwanted = ('opentelemetry.sdk.trace', 'opentelemetry.exporter.otlp', 'requests', 'google.protobuf');"
+        "sys.exit(any(name.startswith(unwanted) for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

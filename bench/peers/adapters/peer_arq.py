@@ -1,4 +1,7 @@
-"""arq."""
+"""arq.
+
+Polls every 10 ms instead of 500; results kept an hour; a dead worker's tasks return after 310 s.
+"""
 
 import asyncio
 import contextlib
@@ -10,29 +13,27 @@ import tally
 from arq import create_pool, func
 from arq.connections import ArqRedis, RedisSettings
 
-NOTE = "polls every 10 ms instead of 500; results kept an hour, as by default"
-
 SETTINGS = RedisSettings.from_dsn(os.environ["BENCH_REDIS"])
 
 
-async def noop(ctx: dict[Any, Any], argument: int | str) -> None:
+async def noop(_ctx: dict[Any, Any], argument: int | str) -> None:
     """Do nothing."""
     tally.did(argument if isinstance(argument, int) else 0)
 
 
-async def sleep10(ctx: dict[Any, Any], number: int) -> None:
+async def sleep10(_ctx: dict[Any, Any], number: int) -> None:
     """Wait ten milliseconds."""
     await asyncio.sleep(0.01)
     tally.did(number)
 
 
-async def nap(ctx: dict[Any, Any], number: int) -> None:
+async def nap(_ctx: dict[Any, Any], number: int) -> None:
     """Wait long enough to be killed in it."""
     await asyncio.sleep(0.2)
     tally.did(number)
 
 
-async def stamp(ctx: dict[Any, Any], sent_ns: int) -> None:
+async def stamp(_ctx: dict[Any, Any], sent_ns: int) -> None:
     """Tell how long the start took."""
     tally.did(tally.since(sent_ns))
 

@@ -1,12 +1,14 @@
-"""Celery."""
+"""Celery.
+
+Thread pool, prefetch 50 as advised for short tasks, no result backend; acknowledges before it runs, what was
+prefetched returns after an hour.
+"""
 
 import os
 import time
 
 import tally
 from celery import Celery
-
-NOTE = "thread pool, prefetch 50 as advised for short tasks, no result backend; acknowledges before it runs, as by default"
 
 app = Celery("peer_celery", broker=os.environ["BENCH_REDIS"])
 app.conf.worker_prefetch_multiplier = 50

@@ -1,4 +1,8 @@
-"""Dramatiq."""
+"""Dramatiq.
+
+One process, `--threads` for the concurrency; no result backend; a dead worker's tasks return 60 s after its last
+heartbeat.
+"""
 
 import os
 import time
@@ -6,8 +10,6 @@ import time
 import dramatiq
 import tally
 from dramatiq.brokers.redis import RedisBroker
-
-NOTE = "one process, `--threads` for the concurrency; the default middleware; no result backend"
 
 dramatiq.set_broker(RedisBroker(url=os.environ["BENCH_REDIS"]))
 

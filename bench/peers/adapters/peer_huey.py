@@ -1,12 +1,13 @@
-"""Huey."""
+"""Huey.
+
+Thread workers, blocking pops; results on; a task is popped before it runs, so what runs at a kill is gone.
+"""
 
 import os
 import time
 
 import tally
 from huey import RedisHuey
-
-NOTE = "thread workers, blocking pops; results on, as by default"
 
 huey = RedisHuey("bench", url=os.environ["BENCH_REDIS"])
 

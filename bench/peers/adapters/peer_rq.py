@@ -1,4 +1,7 @@
-"""RQ."""
+"""RQ.
+
+A pool of two processes, one a core, that do not fork (SimpleWorker), whatever the concurrency; results kept 500 s.
+"""
 
 import os
 import time
@@ -7,10 +10,8 @@ import redis
 import tally
 from rq import Queue
 
-NOTE = "a pool of two processes, one a core, that do not fork (SimpleWorker); results kept 500 s, as by default"
 # One process runs one task at a time: nothing else takes more.
 PROCESSES = 2
-LIMIT = PROCESSES
 
 queue = Queue("bench", connection=redis.Redis.from_url(os.environ["BENCH_REDIS"]))
 
@@ -48,6 +49,6 @@ def many(task: str, arguments: list[int] | list[str]) -> None:
     queue.enqueue_many([Queue.prepare_data(TASKS[task], (argument,)) for argument in arguments])
 
 
-def worker(concurrency: int) -> list[str]:
+def worker(_concurrency: int) -> list[str]:
     options = ["-n", str(PROCESSES), "-w", "rq.SimpleWorker", "-u", os.environ["BENCH_REDIS"], "-q"]
     return ["rq", "worker-pool", *options, "bench"]

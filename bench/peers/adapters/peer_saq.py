@@ -1,4 +1,7 @@
-"""SAQ."""
+"""SAQ.
+
+Results kept 600 s; stuck jobs are looked for once a minute.
+"""
 
 import asyncio
 import contextlib
@@ -9,29 +12,27 @@ from typing import Any
 import tally
 from saq import Queue
 
-NOTE = "everything as by default: results kept 600 s"
-
 queue = Queue.from_url(os.environ["BENCH_REDIS"])
 
 
-async def noop(ctx: Any, *, argument: int | str) -> None:
+async def noop(_ctx: Any, *, argument: int | str) -> None:
     """Do nothing."""
     tally.did(argument if isinstance(argument, int) else 0)
 
 
-async def sleep10(ctx: Any, *, argument: int) -> None:
+async def sleep10(_ctx: Any, *, argument: int) -> None:
     """Wait ten milliseconds."""
     await asyncio.sleep(0.01)
     tally.did(argument)
 
 
-async def nap(ctx: Any, *, argument: int) -> None:
+async def nap(_ctx: Any, *, argument: int) -> None:
     """Wait long enough to be killed in it."""
     await asyncio.sleep(0.2)
     tally.did(argument)
 
 
-async def stamp(ctx: Any, *, argument: int) -> None:
+async def stamp(_ctx: Any, *, argument: int) -> None:
     """Tell how long the start took."""
     tally.did(tally.since(argument))
 

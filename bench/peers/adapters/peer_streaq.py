@@ -1,4 +1,7 @@
-"""streaQ."""
+"""streaQ.
+
+On asyncio with uvloop; results kept 5 min; a dead worker's tasks return after 60 s.
+"""
 
 import asyncio
 import contextlib
@@ -8,8 +11,6 @@ from typing import Any
 
 import tally
 from streaq import Worker
-
-NOTE = "on asyncio with uvloop; results kept 5 min, as by default"
 
 queue: Worker[Any] = Worker(
     redis_url=os.environ["BENCH_REDIS"],

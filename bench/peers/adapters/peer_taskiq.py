@@ -1,4 +1,8 @@
-"""taskiq on Redis streams."""
+"""taskiq on Redis streams.
+
+One process, streams (the broker that acknowledges), no result backend; what was not acknowledged returns after 10
+min.
+"""
 
 import asyncio
 import contextlib
@@ -7,8 +11,6 @@ from collections.abc import AsyncIterator
 
 import tally
 from taskiq_redis import RedisStreamBroker
-
-NOTE = "one process, streams (the broker that acknowledges), no result backend, as by default"
 
 broker = RedisStreamBroker(os.environ["BENCH_REDIS"])
 

@@ -1,4 +1,7 @@
-"""Taskward, driven like the others."""
+"""Taskward, driven like the others.
+
+Metrics on, results kept an hour; a lease lasts 30 s.
+"""
 
 import contextlib
 import os
@@ -11,8 +14,6 @@ import trio
 from taskward import App
 from taskward.client import AsyncClient, open_client
 from taskward.client.fields import Item
-
-NOTE = "everything as by default: metrics on, results kept an hour"
 
 app = App()
 

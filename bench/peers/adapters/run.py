@@ -6,9 +6,9 @@
     bulk N                 the same in batches; prints the seconds, or - where it has no batches
     latency N              submit `stamp` N times, each when the one before has run
 
-An adapter `peer_NAME.py` has the tasks `noop`, `sleep10`, `nap` and `stamp`, and
+An adapter `peer_NAME.py` says in its docstring how it is configured and what it keeps, has the tasks `noop`, `sleep10`,
+`nap` and `stamp`, and
 
-    NOTE                   how it is configured, and what it keeps
     worker(concurrency)    the command of a worker
     one(task, argument)    submit one (plain or async)
     many                   submit (task, arguments) together, None where there is no way to
@@ -81,16 +81,21 @@ async def latency(adapter: Any, n: str) -> str:
     tally = Path(os.environ["BENCH_TALLY"])
     for number in range(1, int(n) + 1):
         await _awaited(adapter.one("stamp", time.time_ns()))
-        give_up = time.monotonic() + PATIENCE_SECONDS
-        while tally.stat().st_size < 16 * number:
-            if time.monotonic() > give_up:
-                raise SystemExit(f"task {number} did not start within {PATIENCE_SECONDS:g} s")
-            time.sleep(LOOK_SECONDS)
-        time.sleep(PAUSE_SECONDS)
+        _until_ran(tally, number)
     return n
 
 
 VERBS: dict[str, Callable[..., Awaitable[Any]]] = {"fill": fill, "single": single, "bulk": bulk, "latency": latency}
+
+
+def _until_ran(tally: Path, n: int) -> None:
+    """Until so many have; and then a moment for the worker to be idle again. Nothing else is to run meanwhile."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while tally.stat().st_size < 16 * n:
+        if time.monotonic() > give_up:
+            raise SystemExit(f"task {n} did not start within {PATIENCE_SECONDS:g} s")
+        time.sleep(LOOK_SECONDS)
+    time.sleep(PAUSE_SECONDS)
 
 
 async def _in_session(adapter: Any, verb: Callable[..., Awaitable[Any]], *words: str) -> Any:

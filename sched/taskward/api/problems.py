@@ -80,10 +80,11 @@ def problem_of(error: Exception) -> Problem:
 def answer(error: Exception) -> Response:
     """The error as a response."""
     problem = problem_of(error)
-    return respond(problem, problem.status, _headers(error), content_type=CONTENT_TYPE)
+    return respond(problem, problem.status, headers_of(error), content_type=CONTENT_TYPE)
 
 
-def _headers(error: Exception) -> dict[str, str]:
+def headers_of(error: Exception) -> dict[str, str]:
+    """What belongs to the error's response beside the problem."""
     match error:
         case errors.QueueFull():
             return {"Retry-After": str(math.ceil(error.retry_after))}

@@ -1,16 +1,17 @@
-"""Serving the app: the socket first, then hypercorn, then a stop that lets requests finish."""
+"""Serving the app: the socket first, then the front door, then a stop that lets requests finish."""
 
 import logging
 import socket
 from functools import partial
 
-import hypercorn.trio
 import trio
 from hypercorn.config import Config as Settings
+from hypercorn.utils import wrap_app
 from quart_trio import QuartTrio
 
 from taskward.api.app import create_app
 from taskward.api.auth import bind_host
+from taskward.api.front import FrontDoor
 from taskward.api.requests import MAX_WAIT_SECONDS
 from taskward.api.service import Service
 from taskward.broker.broker import Broker
@@ -40,7 +41,7 @@ async def run_api(
         background.start_soon(service.run)
         background.start_soon(_close_at, stop, service.gateway.closing)
         async with trio.open_nursery() as serving:
-            urls = await serving.start(partial(serve_api, app, listening, stop=stop, grace=grace))
+            urls = await serving.start(partial(serve_api, app, listening, service=service, stop=stop, grace=grace))
             task_status.started(urls)
         background.cancel_scope.cancel()
 
@@ -49,6 +50,7 @@ async def serve_api(
     app: QuartTrio,
     listening: socket.socket,
     *,
+    service: Service,
     stop: trio.Event,
     grace: float,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
@@ -58,10 +60,6 @@ async def serve_api(
     Started when it serves, with its addresses ("http://host:port").
     """
     settings = Settings()
-    settings.bind = [f"fd://{listening.detach()}"]
-    settings.backlog = BACKLOG
-    settings.graceful_timeout = grace
-    settings.shutdown_timeout = grace + KEEP_ALIVE_SECONDS
     settings.keep_alive_timeout = KEEP_ALIVE_SECONDS
     settings.keep_alive_max_requests = 100_000
     settings.read_timeout = MAX_WAIT_SECONDS + 30  # it runs also while a client waits for its answer
@@ -71,9 +69,10 @@ async def serve_api(
     settings.alpn_protocols = ["http/1.1"]
     settings.include_server_header = False
     settings.errorlog = logging.getLogger("taskward.api.hypercorn")
-    async with trio.open_nursery() as serving:
-        urls = await serving.start(partial(hypercorn.trio.serve, app, settings, shutdown_trigger=stop.wait))
-        task_status.started(urls)
+    door = FrontDoor(wrap_app(app, 0, "asgi"), service, settings)
+    async with trio.SocketListener(trio.socket.from_stdlib_socket(listening)) as listener:
+        task_status.started([_url(listening)])
+        await door.serve(listener, stop=stop, grace=grace)
 
 
 async def _close_at(stop: trio.Event, closing: trio.Event) -> None:
@@ -93,3 +92,8 @@ def listen(host: str, port: int) -> socket.socket:
         # Hypercorn cannot be stopped while it sends; a client that does not read is left to the kernel.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
     return listening
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -42,18 +42,26 @@ class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return reading.Filter(state, self.type, self.priority, self.tag)
 
 
+async def accept_task(service: Service, body: bytes) -> tuple[Accepted, int]:
+    """What a submission means, whichever way it came. -> the answer, and its status."""
+    now_ms = service.now_ms()
+    submission = parse(body, service.limits, now_ms)
+    submitted = await service.gateway.submit(submission)
+    if submitted.created:
+        return Accepted(submitted.id, _first_state(submission, now_ms), True), 202
+    return Accepted(submitted.id, await _state_of(service, submitted.id), False), 200
+
+
 async def submit_task(service: Service) -> Response:
     """202 for a new task, 200 for a replay, or for one that ended within `Prefer: wait=N`."""
-    submission = parse(await json_body(service.max_body_bytes), service.limits, service.now_ms())
-    submitted = await service.gateway.submit(submission)
-    location = {"Location": f"/tasks/{submitted.id}"}
-    if wait := preferred_wait():
-        task = await service.gateway.wait(submitted.id, seconds=wait)
-        headers = location | {"Preference-Applied": f"wait={wait}"}
-        return respond_task(task, 200 if task.terminal else 202, service.now_ms(), headers)
-    if submitted.created:
-        return respond(Accepted(submitted.id, _first_state(submission, service.now_ms()), True), 202, location)
-    return respond(Accepted(submitted.id, await _state_of(service, submitted.id), False), 200, location)
+    accepted, status = await accept_task(service, await json_body(service.max_body_bytes))
+    location = {"Location": f"/tasks/{accepted.id}"}
+    wait = preferred_wait()
+    if not wait:
+        return respond(accepted, status, location)
+    task = await service.gateway.wait(accepted.id, seconds=wait)
+    headers = location | {"Preference-Applied": f"wait={wait}"}
+    return respond_task(task, 200 if task.terminal else 202, service.now_ms(), headers)
 
 
 async def get_task(service: Service, task_id: str) -> Response:

@@ -53,6 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
     check = _add("check", commands, _check, "print the effective settings, and whether Redis can be used")
     check.add_argument("--store", action="store_true", help="audit the store: is every task in exactly one place?")
     check.add_argument("--repair", action="store_true", help="with --store: mend what is safe to mend")
+    bench = _add("bench", commands, _bench, "measure this installation, in a queue of its own that is removed again")
+    bench.add_argument("--tasks", type=int, metavar="N", default=20_000, help="no-op tasks (%(default)s)")
+    bench.add_argument("--samples", type=int, metavar="N", default=200, help="tasks one at a time (%(default)s)")
     _add("version", commands, _version, "print the version")
     return parser
 
@@ -105,6 +108,12 @@ def _check(options: argparse.Namespace) -> int:
     from taskward.cli import check
 
     return check.run(Config.from_env(os.environ), store=options.store, repair=options.repair)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from taskward.cli import bench
+
+    return bench.run(Config.from_env(os.environ), tasks=options.tasks, samples=options.samples)
 
 
 def _version(_options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from taskward.task import Lease
 from taskward.telemetry.instruments import Role
 from taskward.telemetry.logs import LogObserver, configure
 from taskward.telemetry.metrics import Metrics, resource
-from taskward.telemetry.otlp import close, pushing
+from taskward.telemetry.otlp import flushing, pushing
 from taskward.telemetry.tracing import Tracing, tracing
 
 
@@ -66,11 +66,9 @@ async def open_telemetry(
     observers: list[Observer] = [metrics.observe, LogObserver()]
     if traces.enabled:
         observers.append(traces.observe)
-    try:
+    async with flushing(metrics.shutdown, traces.shutdown):
         with metrics.loop.watching():
             yield Telemetry(metrics, traces, fan_out(*observers))
-    finally:
-        await close(metrics.shutdown, traces.shutdown)
 
 
 async def trusted(broker: Broker, observe: Observer, *, stop: trio.Event) -> None:

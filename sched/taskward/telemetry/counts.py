@@ -46,30 +46,6 @@ class Counter(dict[Labels, float]):
         return 0
 
 
-class _Type:
-    """What the attempts of one type add up to: seconds spent in each of TASK_STATES, and run times by RUN_BUCKETS.
-
-    The buckets are for `work_totals`: what a histogram of the SDK has been told cannot be asked back.
-    """
-
-    __slots__ = ("buckets", "queued", "retry_wait", "run", "running")
-
-    def __init__(self, run: Record) -> None:
-        self.run = run
-        self.buckets = [0] * (len(RUN_BUCKETS) + 1)
-        self.queued = self.running = self.retry_wait = 0.0
-
-
-class _Types(dict[str, _Type]):
-    def __init__(self, runs: Histogram) -> None:
-        super().__init__({type_: _Type(run) for (type_,), run in runs.items()})
-        self._runs = runs
-
-    def __missing__(self, type_: str) -> _Type:
-        made = self[type_] = _Type(self._runs[type_,])
-        return made
-
-
 class Counts:
     """Counters by their names in the table, the meter's histograms, and the latest of what is read, not counted.
 
@@ -136,11 +112,10 @@ class Counts:
         {"bounds": [seconds], "types": {type: {"buckets": [count per bucket, the last above every bound],
         "sum": seconds, "succeeded": n, "failed": n, "cancelled": n}}}
         """
-        types = {type_: self._totals_of(type_, of_type) for type_, of_type in self._types.items()}
-        return {"bounds": list(RUN_BUCKETS), "types": types}
+        return {"bounds": list(RUN_BUCKETS), "types": {type_: self._totals_of(type_) for type_ in self._types}}
 
-    def _totals_of(self, type_: str, of_type: _Type) -> dict[str, Any]:
-        ends = ("succeeded", "failed", "cancelled")
+    def _totals_of(self, type_: str) -> dict[str, Any]:
+        of_type, ends = self._types[type_], ("succeeded", "failed", "cancelled")
         return {"buckets": list(of_type.buckets), "sum": of_type.running} | {
             end: sum(n for labels, n in self.counters[f"tasks_{end}_total"].items() if labels[0] == type_)
             for end in ends
@@ -238,6 +213,30 @@ class Counts:
 
     def _slots_changed(self, event: SlotsChanged) -> None:
         self.slots = event
+
+
+class _Type:
+    """What the attempts of one type add up to: seconds spent in each of TASK_STATES, and run times by RUN_BUCKETS.
+
+    The buckets are for `work_totals`: what a histogram of the SDK has been told cannot be asked back.
+    """
+
+    __slots__ = ("buckets", "queued", "retry_wait", "run", "running")
+
+    def __init__(self, run: Record) -> None:
+        self.run = run
+        self.buckets = [0] * (len(RUN_BUCKETS) + 1)
+        self.queued = self.running = self.retry_wait = 0.0
+
+
+class _Types(dict[str, _Type]):
+    def __init__(self, runs: Histogram) -> None:
+        super().__init__({type_: _Type(run) for (type_,), run in runs.items()})
+        self._runs = runs
+
+    def __missing__(self, type_: str) -> _Type:
+        made = self[type_] = _Type(self._runs[type_,])
+        return made
 
 
 def _of(kind: str) -> list[Instrument]:

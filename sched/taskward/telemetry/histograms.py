@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
+from opentelemetry.sdk.metrics import Histogram as SdkHistogram
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
@@ -28,7 +29,7 @@ class Record(Protocol):
     """Counts a value of one series."""
 
     def __call__(self, value: float, span: Span | None = None, /) -> None:
-        """`value` is not below 0. A span offers it as an exemplar."""
+        """`value` is not below 0; a span offers it as an exemplar. For one thread, as observers are."""
 
 
 # Not an empty context, for which the SDK would take the ambient one.
@@ -87,24 +88,28 @@ def can_bind() -> bool:
     reader, labels = InMemoryMetricReader(), {"label": "value"}
     provider = MeterProvider([reader], resource=Resource({}), shutdown_on_exit=False)
     histogram = provider.get_meter("trial").create_histogram("trial", explicit_bucket_boundaries_advisory=[1.0])
-    histogram.record(2.0, labels)
     try:
-        _record(histogram, labels, _aggregations(histogram, labels))(0.5)
+        histogram.record(2.0, labels)
+        aggregates = _aggregations(histogram, labels)
+        _record(histogram, labels, aggregates)(0.5)
         data: Any = reader.get_metrics_data()
         (found,) = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
     except Exception:  # noqa: BLE001 - the inside of a library may change in any way, and there is another way
         return False
-    return bool((found.attributes, found.bucket_counts, found.sum) == (labels, (1, 1), 2.5))
+    return aggregates != () and (found.attributes, found.bucket_counts, found.sum) == (labels, (1, 1), 2.5)
 
 
-def _aggregations(histogram: Any, attributes: dict[str, str]) -> tuple[Aggregate, ...]:
+def _aggregations(histogram: metrics.Histogram, attributes: dict[str, str]) -> tuple[Aggregate, ...]:
     """What a value of this series is to be told: one aggregation for each reader of the provider.
 
-    None where a reader sends deltas, because it takes new aggregations after every one.
+    None where a reader sends deltas, for which it takes new aggregations every time, and none where OTEL_SDK_DISABLED.
     """
+    if not isinstance(histogram, SdkHistogram):
+        return ()
     from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
 
-    readers = histogram._measurement_consumer._reader_storages.values()
+    consumer: Any = histogram._measurement_consumer
+    readers = consumer._reader_storages.values()
     matches = [match for reader in readers for match in reader._get_or_init_view_instrument_match(histogram)]
     if any(match._reset_on_collect for match in matches):
         return ()

@@ -1,6 +1,7 @@
 """OTLP: whether the standard OTEL_* variables ask for it, a reader that pushes metrics, and the end of all sending."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -49,15 +50,18 @@ def pushing(environ: Mapping[str, str]) -> "list[MetricReader]":
         raise ConfigError(f"OTEL_METRIC_EXPORT_INTERVAL: {exc}") from exc
 
 
-async def close(*shutdowns: Callable[[], None]) -> None:
-    """Send what is left: all at once, for CLOSE_SECONDS at most, and even where the caller is cancelled."""
+@asynccontextmanager
+async def flushing(*shutdowns: Callable[[], None]) -> AsyncIterator[None]:
+    """At the end, send what is left: all at once, for CLOSE_SECONDS at most, and even where the caller is cancelled."""
     # Not the usual limit on threads: handlers that are stuck in theirs must not keep these waiting.
-    limiter = trio.CapacityLimiter(len(shutdowns))
-    with trio.move_on_after(CLOSE_SECONDS, shield=True):
-        async with trio.open_nursery() as nursery:
-            for shutdown in shutdowns:
-                call = partial(trio.to_thread.run_sync, shutdown, abandon_on_cancel=True, limiter=limiter)
-                nursery.start_soon(call)
+    in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True, limiter=trio.CapacityLimiter(len(shutdowns)))
+    try:
+        yield
+    finally:
+        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            async with trio.open_nursery() as nursery:
+                for shutdown in shutdowns:
+                    nursery.start_soon(in_thread, shutdown)
 
 
 def _require_spoken(environ: Mapping[str, str], variable: str) -> None:

@@ -1,6 +1,6 @@
 """Traces: a span for every request, submission and attempt, joined through the queue by W3C trace context.
 
-Off unless the standard OTEL_* variables ask for them (otlp.py); then OpenTelemetry's SDK is not even imported.
+Off unless the standard OTEL_* variables ask for them (otlp.py): then what makes and sends spans is not even imported.
 """
 
 # ruff: noqa: ARG002 - the interface's arguments: tracing that is off looks at none

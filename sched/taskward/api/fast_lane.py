@@ -1,0 +1,202 @@
+"""The fast lane: `POST /tasks` answered on the accepted stream, without Quart.
+
+It takes one kind of request, in its plainest form: HTTP/1.1, a Content-Length, no preferences. Whatever else comes, on a
+new connection or after a hundred fast ones, is handed on with every byte read so far, so that oddities, errors of the
+protocol and all other routes are hypercorn's and Quart's. What a submission *means* is tasks.accept_task, for both.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+
+import httptools
+import trio
+
+from taskward.api.auth import Scope
+from taskward.api.problems import CONTENT_TYPE, headers_of, kind_of, problem_of
+from taskward.api.render import JSON, encode
+from taskward.api.service import Service
+from taskward.api.tasks import accept_task
+from taskward.errors import TaskwardError
+from taskward.events import HttpAnswered, SubmissionRefused
+
+LINE = b"POST /tasks HTTP/1.1\r\n"
+END = b"\r\n\r\n"
+HEAD_BYTES = 16_384
+RECEIVE_BYTES = 65_536
+HEAD_SECONDS, BODY_SECONDS, WRITE_SECONDS = 5.0, 30.0, 30.0
+# A request with one of these is not plain.
+NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"prefer", b"content-encoding", b"te", b"trailer"})
+LOOKED_AT = frozenset({b"content-length", b"content-type", b"authorization", b"host", b"connection", b"sec-fetch-site"})
+
+_log = logging.getLogger("taskward.api")
+
+
+class Turn:
+    """What one connection is at, for whoever watches the time: past `until` its scope is cancelled."""
+
+    __slots__ = ("_idle_seconds", "idle", "scope", "until")
+
+    def __init__(self, idle_seconds: float) -> None:
+        self._idle_seconds = idle_seconds
+        self.scope = trio.CancelScope()
+        self.rest()
+
+    def rest(self) -> None:
+        """Nothing is under way."""
+        self.wait_for(self._idle_seconds)
+        self.idle = True
+
+    def wait_for(self, seconds: float) -> None:
+        """The next thing has to come within so many seconds."""
+        self.until = trio.current_time() + seconds
+        self.idle = False
+
+
+async def drive(
+    stream: trio.SocketStream, service: Service, turn: Turn, *, stopping: Callable[[], bool]
+) -> bytes | None:
+    """Answer plain submissions. -> what was read of the first other request, None where the connection is over.
+
+    Raises trio.BrokenResourceError where the client has left.
+    """
+    buffer = bytearray()
+    while True:
+        if not buffer:
+            turn.rest()
+        length = await _receive_head(stream, buffer, turn)
+        head = _read_head(bytes(buffer[:length])) if length else None
+        if head is None or head.content_length > service.max_body_bytes:
+            return bytes(buffer) or None
+        end = length + head.content_length
+        turn.wait_for(BODY_SECONDS)
+        while len(buffer) < end:
+            data = await stream.receive_some(RECEIVE_BYTES)
+            if not data:
+                return None  # it left in the middle: nothing is stored
+            buffer += data
+        body = bytes(buffer[length:end])
+        del buffer[:end]
+        turn.until = math.inf
+        answer = await _answer(service, head, body)
+        last = head.closes or stopping()
+        turn.wait_for(WRITE_SECONDS)
+        await stream.send_all(_render(*answer, last=last))
+        if last:
+            return None
+
+
+async def _receive_head(stream: trio.SocketStream, buffer: bytearray, turn: Turn) -> int:
+    """Read until there is a whole head of the one kind. -> its length; 0 where it is another, or the client has left."""
+    while True:
+        if not (buffer.startswith(LINE) or LINE.startswith(buffer)):
+            return 0
+        found = buffer.find(END)
+        if found >= 0:
+            return found + len(END)
+        if len(buffer) > HEAD_BYTES:
+            return 0
+        data = await stream.receive_some(RECEIVE_BYTES)
+        if not data:
+            return 0
+        if not buffer:
+            turn.wait_for(HEAD_SECONDS)
+        buffer += data
+
+
+class _Head:
+    """The headers that matter of one request; `plain` is False where there is anything we do not deal with."""
+
+    def __init__(self) -> None:
+        self.plain = True
+        self.values: dict[bytes, str] = {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by llhttp."""
+        name = name.lower()
+        if name in LOOKED_AT:
+            self.plain = self.plain and name not in self.values
+            self.values[name] = value.decode("latin-1")
+        elif name in NOT_PLAIN:
+            self.plain = False
+
+    @property
+    def content_length(self) -> int:
+        return int(self.values[b"content-length"])
+
+    @property
+    def closes(self) -> bool:
+        return self.values.get(b"connection", "").lower() == "close"
+
+    def text(self, name: bytes) -> str:
+        """A header, '' where there is none."""
+        return self.values.get(name, "")
+
+
+@lru_cache(maxsize=256)
+def _read_head(head: bytes) -> _Head | None:
+    """None where it is not plain. A client sends the same head again and again, so the answers are kept."""
+    found = _Head()
+    parser = httptools.HttpRequestParser(found)
+    try:
+        parser.feed_data(head)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        return None
+    if (
+        not found.plain
+        or not found.text(b"host")
+        or not found.text(b"content-length").isdecimal()
+        or found.text(b"connection").lower() not in ("", "keep-alive", "close")
+        or found.text(b"content-type").partition(";")[0].strip().lower() != JSON
+    ):
+        return None
+    return found
+
+
+async def _answer(service: Service, head: _Head, body: bytes) -> tuple[int, bytes, str, dict[str, str]]:
+    """-> status, body, content type, headers. The same as the Quart route's, whatever comes."""
+    began = time.perf_counter()
+    try:
+        service.guard.admit(
+            Scope.SUBMIT,
+            authorization=head.text(b"authorization"),
+            host=head.text(b"host"),
+            site=head.text(b"sec-fetch-site"),
+            now=datetime.now(UTC),
+        )
+        accepted, status = await accept_task(service, body)
+        answer = status, encode(accepted), JSON, {"Location": f"/tasks/{accepted.id}"}
+    except Exception as error:  # as Quart does for its routes: a bug is an answer, not the end of the process
+        if not isinstance(error, TaskwardError) and kind_of(error).status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.exception("POST /tasks failed")
+        problem = problem_of(error)
+        service.observe(SubmissionRefused(problem.word))
+        answer = problem.status, encode(problem), CONTENT_TYPE, headers_of(error)
+    service.observe(HttpAnswered("POST", "/tasks", answer[0], time.perf_counter() - began))
+    return answer
+
+
+def _render(status: int, body: bytes, content_type: str, headers: dict[str, str], *, last: bool) -> bytes:
+    more = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if last:
+        more += "Connection: close\r\n"
+    head = (
+        f"HTTP/1.1 {_status(status)}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+        f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nDate: {_date(int(time.time()))}\r\n{more}\r\n"
+    )
+    return head.encode("latin-1") + body
+
+
+@lru_cache
+def _status(status: int) -> str:
+    return f"{status} {HTTPStatus(status).phrase}"
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)

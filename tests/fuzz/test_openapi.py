@@ -1,0 +1,35 @@
+"""Schemathesis against the served description, at length; tests/api has the short one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.api.test_openapi import CONFIG
+from tests.fuzz.conftest import Ports
+
+EXAMPLES = "150"
+SECONDS = "150"
+
+
+@pytest.mark.slow
+async def test_the_api_does_what_it_says_of_itself(ports: Ports, tmp_path: Path) -> None:
+    """Another seed each time: it is in the output."""
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(CONFIG)
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),
+        *("run", f"http://127.0.0.1:{ports.api}/openapi.json", "--no-color", "--continue-on-failure"),
+        *("--phases", "examples,coverage,fuzzing,stateful", "--max-examples", EXAMPLES, "--max-time", SECONDS),
+        *("--request-timeout", "70", *seed()),
+    ]
+    result = await trio.run_process(command, capture_stdout=True, stderr=subprocess.STDOUT, check=False, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout.decode()
+
+
+def seed() -> list[str]:
+    """TASKWARD_SEED, if somebody wants to see it again."""
+    return ["--seed", os.environ["TASKWARD_SEED"]] if "TASKWARD_SEED" in os.environ else []
