@@ -28,6 +28,8 @@ STAMP = Spec(type="stamp")
 BURN = Spec(type="burn")
 BACKLOG = Spec(type="sleep10", priority="low")
 PAUSE_SECONDS = 0.02
+# Lasts a second: 100 slots, 10 ms each.
+LEAST_BACKLOG = 10_000
 # What one look at a port takes, with the pause after it, or a little more.
 LOOK_SECONDS = 0.03
 
@@ -54,7 +56,7 @@ def under_load(setup: Setup) -> list[Reading]:
 def backlog(setup: Setup) -> list[Reading]:
     """How long `high` tasks wait while 100,000 `low` ones, of 10 ms each, keep every slot busy."""
     with setup.worker_on_server() as (on, _):
-        preload(on, setup.tasks(100_000), BACKLOG)
+        preload(on, max(LEAST_BACKLOG, setup.tasks(100_000)), BACKLOG)
         waits = trio.run(_waits, on, setup.seconds(8), "high")
         if not on.client.zcard(KEYS.family("ready")[-1]):
             raise RuntimeError("the backlog was done before the last `high` task was submitted")

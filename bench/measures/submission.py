@@ -63,6 +63,7 @@ def ndjson(setup: Setup) -> list[Reading]:
 async def async_client(on: Server, setup: Setup) -> list[Reading]:
     """Submissions/s of the client that talks to Redis itself."""
     n, many = setup.tasks(10_000), setup.tasks(100_000)
+    each = max(1, n // CALLERS)
     async with open_client(on.url) as client:
         began = time.perf_counter()
         for _ in range(n):
@@ -72,8 +73,8 @@ async def async_client(on: Server, setup: Setup) -> list[Reading]:
         began = time.perf_counter()
         async with trio.open_nursery() as nursery:
             for _ in range(CALLERS):
-                nursery.start_soon(_submit, client, n // CALLERS)
-        together = n // CALLERS * CALLERS / (time.perf_counter() - began)
+                nursery.start_soon(_submit, client, each)
+        together = CALLERS * each / (time.perf_counter() - began)
 
         items = [Item(type="noop", payload=PAYLOAD)] * BATCH
         began = time.perf_counter()

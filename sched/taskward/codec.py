@@ -1,12 +1,14 @@
 """The bytes in Redis <-> the values of task.py. Text on purpose: an operator reads them with redis-cli.
 
-spec     "<start_by_ms or ''>,<created_ms>,<due_ms or ''>;<JSON of Spec>": the scripts read the head, never the JSON
+spec     "<start_by_ms or ''>,<created_ms>,<due_ms or ''>,<traceparent or ''>;<JSON array of Spec's fields>": the
+         scripts read the head, and of the rest only whether two are equal. Unset fields at the end are left out
 record   "<state>|<token>|<finished_ms>|<cause>|<priority>|<attempt>|<worker>|<queued_us>|<started_ms>|<reaps>"
          written at the first claim; state letter: R running, Q queued, T retrying, S succeeded, D dead,
          C cancelled, E expired. Where the task *is* decides its state; the letter tells the four ends apart.
 history  ended attempts, oldest first, one JSON object a line
 """
 
+import re
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +23,7 @@ _spec = msgspec.json.Decoder(Spec)
 _attempt = msgspec.json.Decoder(Attempt)
 _progress = msgspec.json.Decoder(Progress)
 _any = msgspec.json.Decoder()
+_COMMA = ord(",")
 
 
 class SpecHead(NamedTuple):
@@ -45,25 +48,42 @@ class Record(NamedTuple):
     reaps: int
 
 
+# The array's end where nothing after the priority is set, and where only the trace context is.
+_AFTER_PRIORITY = len(Spec.__struct_fields__) - 1 - Spec.__struct_fields__.index("priority")
+_PLAIN_END = b',"default"' + b",null" * _AFTER_PRIORITY + b"]"
+_UNSET_END = re.compile(rb"(?:,null)+\]\Z")
+
+
 def encode_spec(spec: Spec) -> bytes:
-    """The JSON half of a stored spec; equal submissions give equal bytes."""
-    return _encoder.encode(spec)
+    """What is stored of a spec after the three times: "<traceparent>;<JSON>". Equal submissions give equal JSON."""
+    json = _encoder.encode(spec)
+    trace = b""
+    if spec.traceparent is not None:
+        trace = spec.traceparent.encode()
+        json = json[: -len(trace) - 3] + b"null]"
+    if json.endswith(_PLAIN_END):
+        return trace + b";" + json[: -len(_PLAIN_END)] + b"]"
+    return trace + b";" + _UNSET_END.sub(b"]", json)
 
 
 def decode_spec(stored: bytes) -> Spec:
     """Raises DecodeError where the bytes are not a stored spec."""
     try:
-        return _spec.decode(stored[stored.index(b";") + 1 :])
-    except (ValueError, RecursionError) as exc:
+        end = stored.index(b";")
+        spec = _spec.decode(stored[end + 1 :])
+        if stored[end - 1] != _COMMA:
+            return msgspec.structs.replace(spec, traceparent=stored[stored.rindex(b",", 0, end) + 1 : end].decode())
+    except (ValueError, IndexError, RecursionError) as exc:
         raise DecodeError(f"spec: {exc}") from exc
+    return spec
 
 
 def decode_head(stored: bytes) -> SpecHead:
     """Raises DecodeError where the bytes are not a stored spec."""
     try:
-        _start_by, created, due = stored[: stored.index(b";")].split(b",")
+        _start_by, created, due, _trace = stored[: stored.index(b";")].split(b",")
         return SpecHead(int(created), int(due) if due else None)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise DecodeError(f"spec head: {exc}") from exc
 
 
@@ -83,7 +103,7 @@ def decode_record(stored: bytes) -> Record:
             int(started) if started else None,
             int(reaps),
         )
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise DecodeError(f"record: {exc}") from exc
 
 
@@ -96,7 +116,7 @@ def decode_history(stored: bytes) -> tuple[Attempt, ...]:
     """Raises DecodeError where a line is not an attempt."""
     try:
         return tuple(_attempt.decode(line) for line in stored.split(b"\n") if line)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise DecodeError(f"history: {exc}") from exc
 
 
@@ -109,7 +129,7 @@ def decode_value(stored: bytes) -> Any:
     """Raises DecodeError where the bytes are not JSON."""
     try:
         return _any.decode(stored)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise DecodeError(f"value: {exc}") from exc
 
 
@@ -117,5 +137,5 @@ def decode_progress(stored: bytes) -> Progress:
     """Raises DecodeError where the bytes are not a progress report."""
     try:
         return _progress.decode(stored)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise DecodeError(f"progress: {exc}") from exc

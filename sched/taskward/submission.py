@@ -128,6 +128,10 @@ def _spec(fields: Fields, priority: str, now_ms: int) -> Spec:
         _check_text("/idempotency_key", fields.idempotency_key)
     for n, tag in enumerate(fields.tags or ()):
         _check_text(f"/tags/{n}", tag)
+    headers = _headers(fields.headers) if fields.headers else {}
+    traceparent = None
+    if _TRACEPARENT.fullmatch(headers.get("traceparent", "")):  # a malformed one is a header like any other
+        traceparent = headers.pop("traceparent")
     return Spec(
         type=fields.type,
         payload=fields.payload,
@@ -140,8 +144,9 @@ def _spec(fields: Fields, priority: str, now_ms: int) -> Spec:
         max_attempts=fields.max_attempts,
         retry=None if fields.retry is None else RetryPolicy(**msgspec.structs.asdict(fields.retry)),
         idempotency_key=fields.idempotency_key,
-        tags=fields.tags or (),
-        headers=_headers(fields.headers) if fields.headers else {},
+        tags=fields.tags or None,
+        headers=headers or None,
+        traceparent=traceparent,
     )
 
 
@@ -179,6 +184,7 @@ def _ms(moment: datetime, pointer: str, *, now_ms: int, after_ms: int) -> int:
 
 
 _ID = re.compile(r"[A-Za-z0-9_-]+")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 
 

@@ -66,30 +66,11 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     jitter: float = 1.0
 
 
-class Spec(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    rename={
-        "type": "t",
-        "payload": "p",
-        "priority": "q",
-        "run_at_ms": "r",
-        "delay_ms": "w",
-        "expires_ms": "e",
-        "deadline_ms": "d",
-        "timeout_ms": "o",
-        "max_attempts": "m",
-        "retry": "y",
-        "idempotency_key": "i",
-        "tags": "g",
-        "headers": "h",
-    },
-):
+class Spec(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """What was submitted: never changed afterwards. None means the handler's or the server's default.
 
-    `run_at_ms` and `delay_ms` exclude each other. Instants are Unix milliseconds.
+    `run_at_ms` and `delay_ms` exclude each other. Instants are Unix milliseconds. The order of the fields is that of
+    the stored array (codec.py): new ones go to the end.
     """
 
     type: str
@@ -103,14 +84,22 @@ class Spec(
     max_attempts: int | None = None
     retry: RetryPolicy | None = None
     idempotency_key: str | None = None
-    tags: tuple[str, ...] = ()
-    headers: dict[str, str] = {}
+    tags: tuple[str, ...] | None = None
+    headers: dict[str, str] | None = None
+    # The W3C trace context of the submission. It is no part of what was asked for: a repetition has another one.
+    traceparent: str | None = None
 
     @property
     def start_by_ms(self) -> int | None:
         """The last moment at which starting makes sense: the earlier of expiry and deadline."""
         moments = [ms for ms in (self.expires_ms, self.deadline_ms) if ms is not None]
         return min(moments, default=None)
+
+
+def all_headers(spec: Spec) -> dict[str, str]:
+    """The headers as a handler gets them, the trace context among them."""
+    trace = {} if spec.traceparent is None else {"traceparent": spec.traceparent}
+    return {**(spec.headers or {}), **trace}
 
 
 class Submission(msgspec.Struct, frozen=True):

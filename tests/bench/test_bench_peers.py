@@ -30,7 +30,9 @@ def test_a_rate_is_taken_from_what_the_handlers_write_down(on, tmp_path):
 
 def test_what_comes_back_after_a_kill_is_told(on, tmp_path):
     said = Peer(OURSELVES, on, tmp_path, seconds=0.2).kill(patience=3.0)
-    assert said == "10 of 100 not run within 3 s"  # its leases are longer than that
+    missing, _, rest = said.partition(" ")
+    assert rest == "of 100 not run within 3 s"
+    assert int(missing) >= 10  # what ran at the kill: its leases are longer than that
 
 
 def test_a_peer_that_cannot_be_had_is_a_line_of_the_table(capsys, monkeypatch):

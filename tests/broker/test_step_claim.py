@@ -25,7 +25,7 @@ async def test_a_claim_is_a_lease_a_record_and_a_token(rig: Rig) -> None:
     assert lease.token == rig.clock.us + 1
     assert (step.verdicts, step.broken, step.expired, step.wait) == ("", [], 0, 0)
     assert rig.store.read() == {
-        "spec": {"a": spec('{"t":"t","p":1,"q":"high"}', created=queued // 1000)},
+        "spec": {"a": spec('["t",1,"high"]', created=queued // 1000)},
         "record": {"a": record("R", token=lease.token, worker="w1", queued=queued, started=rig.clock.ms)},
         "running": {"a": rig.clock.ms + TERMS.lease_ms},
         "fence": str(lease.token),

@@ -17,7 +17,7 @@ CREATED, KNOWN = True, False
 async def test_a_task_is_one_spec_one_place_and_one_marker(rig: Rig) -> None:
     assert await rig.submit("a", payload=[1]) == [Submitted("a", CREATED)]
     assert rig.store.read() == {
-        "spec": {"a": spec('{"t":"t","p":[1],"q":"high"}', created=rig.clock.ms)},
+        "spec": {"a": spec('["t",[1],"high"]', created=rig.clock.ms)},
         "ready:high": {"a": rig.clock.us},
         "wake": ["1"],
     }
@@ -39,7 +39,7 @@ async def test_a_delay_counts_from_the_servers_clock(rig: Rig) -> None:
     await rig.submit("a", delay_ms=1500)
     due = rig.clock.ms + 1500
     assert rig.store.read() == {
-        "spec": {"a": spec('{"t":"t","q":"high","w":1500}', created=rig.clock.ms, due=due)},
+        "spec": {"a": spec('["t",null,"high",null,1500]', created=rig.clock.ms, due=due)},
         "scheduled:high": {"a": due},
         "wake": ["1"],
     }
@@ -50,7 +50,7 @@ async def test_run_at_waits_only_where_it_lies_ahead(rig: Rig, ahead: int, place
     at = rig.clock.ms + ahead
     await rig.submit("a", run_at_ms=at)
     assert list(rig.store[place]) == ["a"]
-    json = f'{{"t":"t","q":"high","r":{at}}}'
+    json = f'["t",null,"high",{at}]'
     assert rig.store["spec"] == {"a": spec(json, created=rig.clock.ms, due=at if ahead > 0 else "")}
 
 

@@ -36,6 +36,7 @@ async def test_redis_has_become_a_replica_and_is_a_primary_again(site: Site) -> 
 
 async def test_after_a_failover_the_address_leads_to_the_new_primary(site: Site, second: Server) -> None:
     """READONLY drops the connections: else they would stay with the old primary for ever."""
+    site.server.admin.config_set("repl-diskless-sync-delay", "0")
     second.admin.replicaof("127.0.0.1", site.server.port)
     async with site.running():
         id = await site.hold_one()

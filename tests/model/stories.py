@@ -12,7 +12,19 @@ from taskward.broker.reading import Filter
 from taskward.policy.retry import Bury, Complete, Decision, Release, RetryIn
 from taskward.task import CancelCause
 from tests.model.books import Stepped
-from tests.model.draws import AGAIN, DECISIONS, DUE, EVERY_DECISION, IDS, LINE, SUBMISSION, TERMS, Fields, submission
+from tests.model.draws import (
+    AGAIN,
+    DECISIONS,
+    DUE,
+    EVERY_DECISION,
+    FORWARD_MS,
+    IDS,
+    LINE,
+    SUBMISSION,
+    TERMS,
+    Fields,
+    submission,
+)
 from tests.model.machine import Verbs
 from tests.support.rig import PRIORITIES
 
@@ -37,6 +49,14 @@ class Machine(Verbs):
     @rule(due=DUE, again=AGAIN)
     def more_come_than_there_is_room_for(self, due: tuple[str, int] | None, again: bool) -> None:
         self.submit([(id, "high", due, None, None, 1) for id in "abcde"], again)
+
+    @rule(ms=FORWARD_MS, reaped=st.booleans())
+    def a_claims_reply_is_lost(self, ms: int, reaped: bool) -> None:
+        self.everything()
+        self.rig.clock.move(ms=ms)
+        if reaped:
+            self.reap()
+        self.repeat_a_claim("w1")
 
     @rule(started=st.booleans())
     def what_waits_is_started_or_cancelled(self, started: bool) -> None:

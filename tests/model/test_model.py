@@ -46,62 +46,64 @@ async def explore(
     return counts
 
 
-# What must have happened in the seeded stories, and how often at least: a model that never saw it proves nothing.
-FLOORS = {
-    "new -> queued": 200,
-    "new -> scheduled": 50,
-    "scheduled -> queued": 3,
-    "scheduled -> running": 20,
-    "scheduled -> cancelled": 5,
-    "scheduled -> expired": 3,
-    "queued -> running": 300,
-    "queued -> cancelled": 5,
-    "queued -> expired": 10,
-    "running -> succeeded": 50,
-    "running -> retrying": 50,
-    "running -> queued": 100,
-    "running -> dead": 50,
-    "running -> cancelling": 50,
-    "running -> cancelled": 1,
-    "cancelling -> cancelled": 20,
-    "cancelling -> succeeded": 5,
-    "cancelling -> dead": 1,
-    "retrying -> queued": 1,
-    "retrying -> running": 50,
-    "retrying -> cancelled": 2,
-    "dead -> queued": 30,
-    "succeeded -> gone": 10,
-    "dead -> gone": 10,
-    "cancelled -> gone": 20,
-    "expired -> gone": 10,
-    "reaped queued": 100,
-    "reaped retrying": 50,
-    "reaped dead": 30,
-    "reaped cancelled": 10,
-    "verdict !": 100,
-    "verdict =": 20,
-    "verdict S": 30,
-    "verdict T": 10,
-    "verdict D": 20,
-    "verdict C": 5,
-    "verdict Q": 30,
-    "extend !": 50,
-    "extend renewed": 50,
-    "extend user": 10,
-    "progress True": 5,
-    "progress False": 5,
-    "claims repeated": 2,
-    "claims overtaken": 50,
-    "submitted replay": 20,
-    "submitted conflict": 20,
-    "submitted full": 20,
-}
+# What must have happened in the seeded stories, ten times or once: a model that never saw it proves nothing about it.
+OFTEN = (
+    "new -> queued",
+    "new -> scheduled",
+    "scheduled -> running",
+    "queued -> running",
+    "running -> succeeded",
+    "running -> retrying",
+    "running -> queued",
+    "running -> dead",
+    "running -> cancelling",
+    "cancelling -> cancelled",
+    "retrying -> running",
+    "dead -> queued",
+    "succeeded -> gone",
+    "cancelled -> gone",
+    "expired -> gone",
+    "reaped queued",
+    "reaped retrying",
+    "reaped dead",
+    "reaped cancelled",
+    "verdict !",
+    "verdict =",
+    "verdict S",
+    "verdict T",
+    "verdict D",
+    "verdict Q",
+    "extend !",
+    "extend renewed",
+    "extend user",
+    "claims repeated",
+    "claims overtaken",
+    "submitted replay",
+    "submitted conflict",
+    "submitted full",
+)
+AT_ALL = (
+    "scheduled -> queued",
+    "scheduled -> cancelled",
+    "scheduled -> expired",
+    "queued -> cancelled",
+    "queued -> expired",
+    "running -> cancelled",
+    "cancelling -> succeeded",
+    "cancelling -> dead",
+    "retrying -> queued",
+    "retrying -> cancelled",
+    "dead -> gone",
+    "verdict C",
+    "progress True",
+    "progress False",
+)
 
 
 async def test_the_store_is_as_the_model_says(connection: Connection, client: "redis.Redis") -> None:
-    counts = await explore(connection, client, examples=200, steps=30, seeded=True)
-    seldom = {what: counts[what] for what, least in FLOORS.items() if counts[what] < least}
-    assert not seldom
+    counts = await explore(connection, client, examples=150, steps=30, seeded=True)
+    assert not {what: counts[what] for what in OFTEN if counts[what] < 10}
+    assert not [what for what in AT_ALL if not counts[what]]
 
 
 @pytest.mark.slow

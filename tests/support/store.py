@@ -81,6 +81,6 @@ def record(
     return "|".join(map(str, (state, token, finished, cause, priority, attempt, worker, queued, started, reaps)))
 
 
-def spec(json: str, *, created: int, due: int | str = "", start_by: int | str = "") -> str:
+def spec(json: str, *, created: int, due: int | str = "", start_by: int | str = "", trace: str = "") -> str:
     """A spec as it stands in the store."""
-    return f"{start_by},{created},{due};{json}"
+    return f"{start_by},{created},{due},{trace};{json}"

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 import trio
 
@@ -24,8 +23,8 @@ from tests.support.clock import Clock
 from tests.support.store import Store
 
 HOUR_MS = 3_600_000
-CYCLE_MS = HOUR_MS // 6
-CYCLES_A_DAY = 144
+CYCLE_MS = HOUR_MS // 3
+CYCLES_A_DAY = 72
 # A day of dead tasks instead of a month of them, so that a week shows whether they go.
 CONFIG = Config(dlq_ttl_ms=24 * HOUR_MS)
 # Of each kind, in each cycle.
@@ -62,7 +61,7 @@ class Mill:
             self._changed.set()
 
     @asynccontextmanager
-    async def working(self, worker: str, *, leaves: bool) -> AsyncIterator[None]:
+    async def _working(self, worker: str, *, leaves: bool) -> AsyncIterator[None]:
         """A worker, that says goodbye at the end or does not."""
         pool = Pool(
             app=self._app,
@@ -82,8 +81,8 @@ class Mill:
         if leaves:
             await self.broker.report(worker, b"")
 
-    async def cycle(self) -> None:
-        """Ten minutes: tasks of all kinds, a claim that is never settled, and the janitor."""
+    async def _cycle(self) -> None:
+        """Twenty minutes: tasks of all kinds, a claim that is never settled, and the janitor."""
         before, running = self.settled, 0
         await self.broker.report(self._worker, b"{}")
         for kind, count in KINDS.items():
@@ -101,6 +100,33 @@ class Mill:
         while await self.broker.forget():
             pass
 
+    async def day(self, number: int) -> None:
+        """With a worker of its own; every other one leaves without a word."""
+        await self._lose_a_lease(f"ghost-{number}")
+        async with self._working(f"worker-{number}", leaves=number % 2 == 0):
+            for _ in range(CYCLES_A_DAY):
+                await self._cycle()
+
+    async def empty(self) -> None:
+        """Do what is left to do, and let all retentions pass."""
+        self.clock.move(ms=48 * HOUR_MS)
+        async with self._working("the last", leaves=True):
+            await self._until_idle()
+        self.clock.move(ms=48 * HOUR_MS)
+        while await self.broker.forget():
+            pass
+
+    async def _until_idle(self) -> None:
+        """Until nothing waits and nothing runs."""
+        with trio.fail_after(20):
+            while True:
+                sampled = await self.broker.sample()
+                if not sampled.running and not any(p.queued + p.scheduled + p.retrying for p in sampled.priorities):
+                    return
+                self.clock.move(ms=CYCLE_MS)
+                await self.broker.pass_on_wake()
+                await trio.sleep(0.02)
+
     async def _submit(self, kind: str, count: int) -> list[str]:
         ids = [f"{kind}-{self._n + n}" for n in range(count)]
         self._n += count
@@ -116,7 +142,7 @@ class Mill:
             idempotency_key=id if kind == "keyed" else None,
         )
 
-    async def lose_a_lease(self, ghost: str) -> None:
+    async def _lose_a_lease(self, ghost: str) -> None:
         """A worker claims, and is never heard of again."""
         await self.broker.report(ghost, b"{}")
         await self._submit("work", 1)
@@ -140,32 +166,23 @@ async def _fail(payload: Any) -> None:
 async def test_a_week_leaves_nothing_behind(connection: Connection, client: "redis.Redis", queue: str) -> None:
     mill = Mill(connection, queue)
     store = Store(client, queue)
+    await mill.day(0)
+    await mill.empty()
     base = used_memory(client)
     kept, memory, resident = [], [], []
-    for day in range(7):
-        await mill.lose_a_lease(f"ghost-{day}")
-        async with mill.working(f"worker-{day}", leaves=day % 2 == 0):
-            for _ in range(CYCLES_A_DAY):
-                await mill.cycle()
+    for day in range(1, 8):
+        await mill.day(day)
         kept.append({key: cardinality(client, store.key(key)) for key in store.read()})
         memory.append(used_memory(client) - base)
         resident.append(resident_bytes())
-    print(memory, resident, kept[-1], mill.settled)
     # After the second day everything that is kept for a day has come and gone.
     for later in kept[2:]:
-        assert later == pytest.approx(kept[1], abs=40)
+        assert all(count <= kept[1].get(key, 0) + 20 for key, count in later.items()), (kept[1], later)
     assert max(memory[2:]) < 1.1 * memory[1]
     assert max(resident[2:]) - resident[1] < 4_000_000
-    mill.clock.move(ms=48 * HOUR_MS)
-    async with mill.working("the last", leaves=True):
-        await mill.cycle()
-    mill.clock.move(ms=48 * HOUR_MS)
-    async with mill.working("the very last", leaves=True):
-        pass
-    while await mill.broker.forget():
-        pass
+    await mill.empty()
     assert set(store.read()) <= {"fence", "wake"}
-    assert used_memory(client) - base < 100_000
+    assert used_memory(client) - base < 200_000
 
 
 def cardinality(client: "redis.Redis", key: str) -> int:

@@ -20,6 +20,8 @@ from taskward.events import Lifecycle, Observer
 
 LOOK_SECONDS = 5.0
 
+Stamp = tuple[int, int, int]
+
 
 class Scope(StrEnum):
     """What a route asks for. OPEN asks for nothing."""
@@ -90,16 +92,24 @@ class Guard:
     With `off`: everybody.
     """
 
-    def __init__(self, tokens: tuple[Token, ...] | None, *, off: bool = False) -> None:
+    def __init__(self, tokens: tuple[Token, ...] | None, *, off: bool = False, stamp: Stamp | None = None) -> None:
         self._tokens = tokens
         self._off = off
+        self._stamp = stamp
 
     @classmethod
     def of(cls, config: Config) -> "Guard":
         """Raises ConfigError where the tokens file cannot be used."""
         if config.api_auth == "off":
             return cls(None, off=True)
-        return cls(_load(config.api_tokens_file) if config.api_tokens_file else None)
+        if not config.api_tokens_file:
+            return cls(None)
+        path = Path(config.api_tokens_file)
+        try:
+            stamp = _stamp(path)  # before the reading: what changes after it is read again
+            return cls(parse_tokens(path.read_bytes()), stamp=stamp)
+        except OSError as exc:
+            raise ConfigError(f"API_TOKENS_FILE={path}: {exc.strerror}") from exc
 
     def admit(self, scope: Scope | None, *, authorization: str, host: str, site: str, now: datetime) -> None:
         """`scope` None is a request that no route answers; `site` is its Sec-Fetch-Site header."""
@@ -126,34 +136,28 @@ class Guard:
 
     async def watch(self, path: str, observe: Observer) -> None:
         """Read the tokens file again when it has changed; one that cannot be read changes nothing but is told of."""
-        seen = await _stamp(path)
         while True:
             await trio.sleep(LOOK_SECONDS)
-            stamp = await _stamp(path)
-            if stamp == seen:
-                continue
-            seen = stamp
             try:
-                self._tokens = parse_tokens(await trio.Path(path).read_bytes())
+                tokens = await trio.to_thread.run_sync(self._changed, Path(path))
             except (ConfigError, OSError) as exc:
                 observe(Lifecycle("tokens not reloaded", {"reason": str(exc)}))
             else:
-                observe(Lifecycle("tokens reloaded", {"tokens": len(self._tokens)}))
+                if tokens is not None:
+                    self._tokens = tokens
+                    observe(Lifecycle("tokens reloaded", {"tokens": len(tokens)}))
+
+    def _changed(self, path: Path) -> tuple[Token, ...] | None:
+        stamp = _stamp(path)
+        if stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        return parse_tokens(path.read_bytes())
 
 
-def _load(path: str) -> tuple[Token, ...]:
-    try:
-        return parse_tokens(Path(path).read_bytes())
-    except OSError as exc:
-        raise ConfigError(f"API_TOKENS_FILE={path}: {exc.strerror}") from exc
-
-
-async def _stamp(path: str) -> tuple[int, int] | None:
-    try:
-        stat = await trio.Path(path).stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size
+def _stamp(path: Path) -> Stamp:
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def _without_port(host: str) -> str:

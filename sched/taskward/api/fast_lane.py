@@ -1,8 +1,8 @@
 """The fast lane: `POST /tasks` answered on the accepted stream, without Quart.
 
-It takes one kind of request, in its plainest form: HTTP/1.1, a Content-Length, no preferences. Whatever else comes, on a
-new connection or after a hundred fast ones, is handed on with every byte read so far, so that oddities, errors of the
-protocol and all other routes are hypercorn's and Quart's. What a submission *means* is tasks.accept_task, for both.
+It takes one kind of request, in its plainest form: HTTP/1.1, a Content-Length, no preferences. Whatever else comes, on
+a new connection or after a hundred fast ones, is handed on with every byte read so far, so that oddities, errors of
+the protocol and all other routes are hypercorn's and Quart's. What a submission *means* is tasks.accept_task, for both.
 """
 
 import logging
@@ -29,7 +29,7 @@ LINE = b"POST /tasks HTTP/1.1\r\n"
 END = b"\r\n\r\n"
 HEAD_BYTES = 16_384
 RECEIVE_BYTES = 65_536
-HEAD_SECONDS, BODY_SECONDS, WRITE_SECONDS = 5.0, 30.0, 30.0
+HEAD_SECONDS, BODY_SECONDS, WRITE_SECONDS = 5.0, 1.0, 30.0
 # A request with one of these is not plain.
 NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"prefer", b"content-encoding", b"te", b"trailer"})
 LOOKED_AT = frozenset({b"content-length", b"content-type", b"authorization", b"host", b"connection", b"sec-fetch-site"})
@@ -51,6 +51,11 @@ class Turn:
         """Nothing is under way."""
         self.wait_for(self._idle_seconds)
         self.idle = True
+
+    def work(self) -> None:
+        """The client waits for us: time does not matter."""
+        self.until = math.inf
+        self.idle = False
 
     def wait_for(self, seconds: float) -> None:
         """The next thing has to come within so many seconds."""
@@ -74,15 +79,11 @@ async def drive(
         if head is None or head.content_length > service.max_body_bytes:
             return bytes(buffer) or None
         end = length + head.content_length
-        turn.wait_for(BODY_SECONDS)
-        while len(buffer) < end:
-            data = await stream.receive_some(RECEIVE_BYTES)
-            if not data:
-                return None  # it left in the middle: nothing is stored
-            buffer += data
+        turn.work()
+        if len(buffer) < end and not await _receive_body(stream, buffer, end):
+            return bytes(buffer)
         body = bytes(buffer[length:end])
         del buffer[:end]
-        turn.until = math.inf
         answer = await _answer(service, head, body)
         last = head.closes or stopping()
         turn.wait_for(WRITE_SECONDS)
@@ -92,7 +93,7 @@ async def drive(
 
 
 async def _receive_head(stream: trio.SocketStream, buffer: bytearray, turn: Turn) -> int:
-    """Read until there is a whole head of the one kind. -> its length; 0 where it is another, or the client has left."""
+    """Read until there is a whole head of the one kind. -> its length; 0 where it is another, or the client left."""
     while True:
         if not (buffer.startswith(LINE) or LINE.startswith(buffer)):
             return 0
@@ -107,6 +108,17 @@ async def _receive_head(stream: trio.SocketStream, buffer: bytearray, turn: Turn
         if not buffer:
             turn.wait_for(HEAD_SECONDS)
         buffer += data
+
+
+async def _receive_body(stream: trio.SocketStream, buffer: bytearray, end: int) -> bool:
+    """Read up to `end`. False where that takes long, or the client stops sending: slow ones are not for this lane."""
+    with trio.move_on_after(BODY_SECONDS):
+        while len(buffer) < end:
+            data = await stream.receive_some(RECEIVE_BYTES)
+            if not data:
+                return False
+            buffer += data
+    return len(buffer) >= end
 
 
 class _Head:
@@ -171,7 +183,7 @@ async def _answer(service: Service, head: _Head, body: bytes) -> tuple[int, byte
         )
         accepted, status = await accept_task(service, body)
         answer = status, encode(accepted), JSON, {"Location": f"/tasks/{accepted.id}"}
-    except Exception as error:  # as Quart does for its routes: a bug is an answer, not the end of the process
+    except Exception as error:  # noqa: BLE001 - as Quart does for its routes: a bug is an answer, not the end of all
         if not isinstance(error, TaskwardError) and kind_of(error).status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.exception("POST /tasks failed")
         problem = problem_of(error)

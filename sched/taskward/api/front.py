@@ -1,6 +1,6 @@
 """The front door: accepts connections, lets the fast lane look first, and gives the rest to hypercorn's server.
 
-This is hypercorn.trio.run.worker_serve for the one case we have (one socket, no TLS, no lifespan), with a look before it.
+This is hypercorn.trio.run.worker_serve for the one case we have (one socket, no TLS, no lifespan), with a look first.
 """
 
 from collections.abc import Callable

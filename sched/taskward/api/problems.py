@@ -68,11 +68,11 @@ def kind_of(error: Exception) -> Kind:
 def problem_of(error: Exception) -> Problem:
     """An error as a client sees it; nothing of an internal one."""
     kind = kind_of(error)
-    if isinstance(error, http.HTTPException):
-        # The library's own words are for pages that people read.
-        detail = "" if error.description == type(error).description else error.description or ""
-    else:
+    detail = ""
+    if isinstance(error, errors.TaskwardError):
         detail = str(error)
+    elif isinstance(error, http.HTTPException) and error.description != type(error).description:
+        detail = error.description or ""  # else the library's own words, for pages that people read
     pointer = error.pointer if isinstance(error, errors.InvalidTask) else None
     return Problem(f"/problems/{kind.word}", kind.title, kind.status, detail, pointer)
 

@@ -44,7 +44,7 @@ class Filter(NamedTuple):
             self.state in (None, task.state)
             and self.type in (None, task.spec.type)
             and self.priority in (None, task.spec.priority)
-            and (self.tag is None or self.tag in task.spec.tags)
+            and (self.tag is None or self.tag in (task.spec.tags or ()))
         )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from taskward.task import Attempt, ErrorInfo, Progress, RetryPolicy, State, Task
+from taskward.task import Attempt, ErrorInfo, Progress, RetryPolicy, State, Task, all_headers
 
 
 class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +89,8 @@ def view(task: Task, now_ms: int) -> TaskView:
         timeout_seconds=_seconds(spec.timeout_ms),
         retry=spec.retry,
         idempotency_key=spec.idempotency_key,
-        tags=spec.tags,
-        headers=spec.headers,
+        tags=spec.tags or (),
+        headers=all_headers(spec),
         worker_id=task.worker_id,
         token=task.token,
         lease_expires_at=instant(task.lease_expires_ms),

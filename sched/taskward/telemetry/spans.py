@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 
 from taskward.events import Event, LeaseWasLost, TaskSettled
 from taskward.policy.retry import Failed, Outcome, RetryAsked, Stopped, Succeeded
-from taskward.task import CancelCause, Lease
+from taskward.task import CancelCause, Lease, all_headers
 from taskward.telemetry.tracing import Answered, Span, Tracing
 
 # Version ff is forbidden; later versions may append fields.
@@ -112,7 +112,7 @@ class Spans(Tracing):
         self._provider.shutdown()
 
     def _start(self, lease: Lease) -> trace.Span:
-        creation = remote_context(lease.spec.headers)
+        creation = remote_context(all_headers(lease.spec))
         type_ = self._label(lease.spec.type)
         return self._tracer.start_span(
             f"process {type_}",

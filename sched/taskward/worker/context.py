@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import trio
 
-from taskward.task import Lease, Progress
+from taskward.task import Lease, Progress, all_headers
 
 _log = logging.getLogger("taskward.handler")
 
@@ -24,8 +24,8 @@ class Context:
         self.priority = lease.spec.priority
         self.attempt = lease.attempt
         self.token = lease.token
-        self.headers = dict(lease.spec.headers)
-        self.tags = lease.spec.tags
+        self.headers = all_headers(lease.spec)
+        self.tags = lease.spec.tags or ()
         self.queued_at = datetime.fromtimestamp(lease.queued_us / 1e6, UTC)
         self.deadline = deadline
         self.reported: Progress | None = None

@@ -33,7 +33,7 @@ local function format_record(r)
                        r.reaps}, '|')
 end
 
--- The head of a spec is "<start_by_ms>,<created_ms>,<due_ms>;" (codec.py); most tasks have no start_by.
+-- The head of a spec is "<start_by_ms>,<created_ms>,<due_ms>,<traceparent>;" (codec.py); most tasks have no start_by.
 local COMMA = 44
 local function start_by(text)
   if string.byte(text) == COMMA then return nil end

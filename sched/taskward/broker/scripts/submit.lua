@@ -1,7 +1,7 @@
 -- submit: insert tasks, unless their id or idempotency key is taken; push; wake idle workers
 -- KEYS spec idempotency idempotency_expiry wake; ready scheduled retry
 -- ARGV 2 most tasks that may wait, 0 for no limit; 3 retention of idempotency keys ms;
---      then 6 a task: id, priority (1..P), due ('' now, '+ms' from now, or Unix ms), start_by ms or '', idempotency key or '', JSON
+--      then 6 a task: id, priority (1..P), due ('' now, '+ms' from now, or Unix ms), start_by ms or '', idempotency key or '', "<traceparent>;<JSON>"
 -- RETURNS waiting tasks after the call, then per task: code, id of the task that answers it
 --      codes 1 created, 2 replay (the same was submitted before), 3 conflict (a different one was), 4 the queue is full
 -- INVARIANT an id is in `spec` if and only if it is in exactly one place
@@ -38,8 +38,8 @@ local function existing(id, stored, key)
 end
 
 local function insert(n, id, at)
-  local p, due, by, key, json = tonumber(ARGV[at + 1]), due_ms(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
-  new[id] = by .. created .. due .. ';' .. json
+  local p, due, by, key, rest = tonumber(ARGV[at + 1]), due_ms(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
+  new[id] = by .. created .. due .. ',' .. rest
   local k = #specs
   specs[k + 1], specs[k + 2] = id, new[id]
   if due == '' then
@@ -64,7 +64,7 @@ for n, id in ipairs(ids) do
   local at = FIRST + (n - 1) * WIDTH
   local holder, text = existing(id, stored[n], ARGV[at + 4])
   if holder then
-    out[k + 1], out[k + 2] = (text == '' or json_of(text) == ARGV[at + 5]) and REPLAY or CONFLICT, holder
+    out[k + 1], out[k + 2] = (text == '' or json_of(text) == json_of(ARGV[at + 5])) and REPLAY or CONFLICT, holder
   elseif limit > 0 and waiting >= limit then
     out[k + 1], out[k + 2] = FULL, id
   else
