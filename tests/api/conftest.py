@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from taskward.api.server import run_api
+from taskward.api.service import Traces
 from taskward.broker.broker import Broker, Settlement, Terms
 from taskward.broker.connection import Connection
 from taskward.config import Config
@@ -106,7 +107,9 @@ def open_api(connection: Connection, queue: str) -> Open:
     """Run an API with settings of one's own, for as long as the block."""
 
     @asynccontextmanager
-    async def open_it(connection: Connection = connection, **settings: Any) -> AsyncIterator[Api]:
+    async def open_it(
+        connection: Connection = connection, traces: Traces | None = None, **settings: Any
+    ) -> AsyncIterator[Api]:
         config = Config(**{"queue": queue, "api_addr": "127.0.0.1:0", "metrics_sample_ms": 50, **settings})
         events = Events()
         broker = Broker(
@@ -116,7 +119,7 @@ def open_api(connection: Connection, queue: str) -> Open:
         async with trio.open_nursery() as nursery:
 
             async def serve(task_status: trio.TaskStatus[list[str]]) -> None:
-                await run_api(config, broker, observe=events.append, stop=stop, task_status=task_status)
+                await run_api(config, broker, observe=events.append, stop=stop, traces=traces, task_status=task_status)
 
             [url] = await nursery.start(serve)
             async with httpx.AsyncClient(base_url=url, timeout=10) as http:

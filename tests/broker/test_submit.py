@@ -56,7 +56,7 @@ async def test_run_at_waits_only_where_it_lies_ahead(rig: Rig, ahead: int, place
 
 async def test_the_head_holds_the_earlier_of_expiry_and_deadline(rig: Rig) -> None:
     await rig.submit("a", expires_ms=rig.clock.ms + 9, deadline_ms=rig.clock.ms + 8)
-    assert rig.store["spec"]["a"].startswith(spec("{", created=rig.clock.ms, start_by=rig.clock.ms + 8))
+    assert rig.store["spec"]["a"].startswith(spec("[", created=rig.clock.ms, start_by=rig.clock.ms + 8))
 
 
 async def test_the_same_again_is_a_replay(rig: Rig) -> None:

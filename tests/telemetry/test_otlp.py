@@ -157,7 +157,7 @@ trio.run(main)
     assert process.stdout.readline() == b"left\n"
     began = time.monotonic()
     assert process.wait(timeout=10) == 0
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5  # the SDK by itself would take more than six; measured here: about one
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ async def test_every_interface_is_the_empty_host(nursery):
 
 
 async def test_scrapes_are_answered_while_the_loop_is_busy(serving):
-    """Tasks that leave the loop no rest: a thread would wait for seconds, the loop itself does not."""
+    """Tasks that leave the loop no rest: a thread would wait for seconds. bench/ has the times."""
 
     async def grind():
         while True:
@@ -133,17 +133,14 @@ async def test_scrapes_are_answered_while_the_loop_is_busy(serving):
                 pass
             await trio.lowlevel.checkpoint()
 
-    port, slowest = await serving(), 0.0
+    port = await serving()
     async with trio.open_nursery() as load:
         for _ in range(10):
             load.start_soon(grind)
         async with connected(port) as client:
             for _ in range(20):
-                began = trio.current_time()
                 assert (await client.get("/metrics")).status == 200
-                slowest = max(slowest, trio.current_time() - began)
         load.cancel_scope.cancel()
-    assert slowest < 1.0  # measured: some 40 turns of 1 ms; the bound is for slow machines
 
 
 async def test_four_scrapers_at_once_each_get_everything(serving):

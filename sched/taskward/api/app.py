@@ -15,7 +15,7 @@ from taskward.api.auth import Scope
 from taskward.api.connection import HttpConnection, HttpRequest
 from taskward.api.problems import KINDS, answer, kind_of
 from taskward.api.routes import Route, by_name
-from taskward.api.service import Service
+from taskward.api.service import Service, Traces
 from taskward.api.table import ROUTES
 from taskward.events import HttpAnswered, SubmissionRefused
 
@@ -52,7 +52,7 @@ def create_app(service: Service, routes: tuple[Route, ...] = ROUTES) -> QuartTri
         app.add_url_rule(
             route.rule,
             route.name,
-            partial(route.handler, service),
+            partial(_in_span, route, service.traces, service) if service.traces else partial(route.handler, service),
             methods=[route.method],
             provide_automatic_options=False,
             strict_slashes=True,
@@ -62,6 +62,18 @@ def create_app(service: Service, routes: tuple[Route, ...] = ROUTES) -> QuartTri
         raise ValueError(f"routes without a scope: {', '.join(bare)}")
     _watch(app, service, table)
     return app
+
+
+async def _in_span(route: Route, traces: Traces, service: Service, **parameters: str) -> Response:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    with traces.request(route.method, route.path, headers) as answered:
+        try:
+            response: Response = await route.handler(service, **parameters)
+        except Exception as error:
+            answered(kind_of(error).status)
+            raise
+        answered(response.status_code)
+        return response
 
 
 def _watch(app: QuartTrio, service: Service, table: dict[str, Route]) -> None:

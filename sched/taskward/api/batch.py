@@ -58,7 +58,7 @@ async def submit_batch(service: Service) -> Response:
         return respond_stream(_answer_lines(service, body().chunks()), exchange())
     items = parse_many(await body().read(service.max_body_bytes), service.limits, service.now_ms())
     counts = Counts()
-    results = _results(await service.gateway.submit_many(items), service, counts, first=0)
+    results = _results(await service.gateway.submit_many(service.traced_all(items)), service, counts, first=0)
     return respond(BatchAnswer(counts, results))
 
 
@@ -101,7 +101,7 @@ def _parse_line(line: bytes, service: Service) -> Submission | TaskwardError:
 async def _store_patiently(service: Service, items: Sequence[Submission | TaskwardError]) -> list[Answer]:
     """For a stream, whose status is out already: an outage is the result of each item it meets."""
     try:
-        return await service.gateway.submit_many(items)
+        return await service.gateway.submit_many(service.traced_all(items))
     except BrokerUnavailable as exc:
         return [exc if isinstance(item, Submission) else item for item in items]
 

@@ -32,7 +32,9 @@ RECEIVE_BYTES = 65_536
 HEAD_SECONDS, BODY_SECONDS, WRITE_SECONDS = 5.0, 1.0, 30.0
 # A request with one of these is not plain.
 NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"prefer", b"content-encoding", b"te", b"trailer"})
-LOOKED_AT = frozenset({b"content-length", b"content-type", b"authorization", b"host", b"connection", b"sec-fetch-site"})
+LOOKED_AT = frozenset(
+    {b"content-length", b"content-type", b"authorization", b"host", b"connection", b"sec-fetch-site", b"traceparent"}
+)
 
 _log = logging.getLogger("taskward.api")
 
@@ -172,6 +174,15 @@ def _read_head(head: bytes) -> _Head | None:
 
 async def _answer(service: Service, head: _Head, body: bytes) -> tuple[int, bytes, str, dict[str, str]]:
     """-> status, body, content type, headers. The same as the Quart route's, whatever comes."""
+    if service.traces is None:
+        return await _answer_untraced(service, head, body)
+    with service.traces.request("POST", "/tasks", {"traceparent": head.text(b"traceparent")}) as answered:
+        answer = await _answer_untraced(service, head, body)
+        answered(answer[0])
+        return answer
+
+
+async def _answer_untraced(service: Service, head: _Head, body: bytes) -> tuple[int, bytes, str, dict[str, str]]:
     began = time.perf_counter()
     try:
         service.guard.admit(

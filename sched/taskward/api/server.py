@@ -13,7 +13,7 @@ from taskward.api.app import create_app
 from taskward.api.auth import bind_host
 from taskward.api.front import FrontDoor
 from taskward.api.requests import MAX_WAIT_SECONDS
-from taskward.api.service import Service
+from taskward.api.service import Service, Traces
 from taskward.broker.broker import Broker
 from taskward.config import Config
 from taskward.errors import ConfigError
@@ -30,11 +30,12 @@ async def run_api(
     *,
     observe: Observer,
     stop: trio.Event,
+    traces: Traces | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """The API until `stop`, with everything behind it. Started with its addresses. Raises ConfigError."""
     listening = listen(*bind_host(config))
-    service = Service.of(config, broker, observe=observe)
+    service = Service.of(config, broker, observe=observe, traces=traces)
     app = create_app(service)
     grace = config.shutdown_grace_ms / 1000
     async with trio.open_nursery() as background:

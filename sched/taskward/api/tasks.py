@@ -45,7 +45,7 @@ class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def accept_task(service: Service, body: bytes) -> tuple[Accepted, int]:
     """What a submission means, whichever way it came. -> the answer, and its status."""
     now_ms = service.now_ms()
-    submission = parse(body, service.limits, now_ms)
+    submission = service.traced(parse(body, service.limits, now_ms))
     submitted = await service.gateway.submit(submission)
     if submitted.created:
         return Accepted(submitted.id, _first_state(submission, now_ms), True), 202

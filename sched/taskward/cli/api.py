@@ -45,7 +45,9 @@ async def _run(config: Config) -> int:
             )
         await trusted(broker, telemetry.observe, stop=stop)
         async with trio.open_nursery() as serving:
-            addresses = await serving.start(partial(run_api, config, broker, observe=telemetry.observe, stop=stop))
+            addresses = await serving.start(
+                partial(run_api, config, broker, observe=telemetry.observe, stop=stop, traces=telemetry.traces)
+            )
             telemetry.observe(Lifecycle("api started", {"at": addresses, "metrics": metrics_addr}))
         background.cancel_scope.cancel()
     telemetry.observe(Lifecycle("api stopped"))

@@ -32,6 +32,11 @@ class Telemetry:
     observe: Observer
 
     @property
+    def traces(self) -> Tracing | None:
+        """For the API, where tracing is on."""
+        return self.tracing if self.tracing.enabled else None
+
+    @property
     def span(self) -> Callable[[Lease], AbstractContextManager[object]] | None:
         """Wraps an attempt, where tracing is on."""
         return self.tracing.attempt if self.tracing.enabled else None
