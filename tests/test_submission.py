@@ -71,7 +71,11 @@ def test_every_field_arrives() -> None:
 
 
 def test_null_is_the_same_as_leaving_out() -> None:
-    names = set(Spec.__struct_fields__) - {"type", "run_at_ms", "delay_ms", "expires_ms", "deadline_ms", "timeout_ms"} - {"traceparent"}
+    names = (
+        set(Spec.__struct_fields__)
+        - {"type", "run_at_ms", "delay_ms", "expires_ms", "deadline_ms", "timeout_ms"}
+        - {"traceparent"}
+    )
     left_out = dict.fromkeys([*names, "run_at", "delay_seconds", "expires_at", "deadline", "timeout_seconds", "id"])
     assert submission(**left_out).spec == Spec(type="t")
 

@@ -78,6 +78,13 @@ def decode_spec(stored: bytes) -> Spec:
     return spec
 
 
+def created_ms(stored: bytes) -> int:
+    """When a stored spec was submitted; 0 where its head cannot be read."""
+    first = stored.find(b",") + 1
+    text = stored[first : stored.find(b",", first)]
+    return int(text) if text.isdigit() else 0
+
+
 def decode_head(stored: bytes) -> SpecHead:
     """Raises DecodeError where the bytes are not a stored spec."""
     try:

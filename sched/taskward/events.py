@@ -38,7 +38,8 @@ class TaskStarted(msgspec.Struct, frozen=True, gc=False):
 class TaskSettled(msgspec.Struct, frozen=True, gc=False):
     """The decision about an attempt is in the store. `seconds` is handler start to scope exit.
 
-    `span` is what the tracer gave for the attempt, so that a measurement can point at it.
+    `span` is what the tracer gave for the attempt, so that a measurement can point at it. `cancelling` is the part of
+    `seconds` that passed after the handler had been asked to stop.
     """
 
     lease: Lease
@@ -47,6 +48,7 @@ class TaskSettled(msgspec.Struct, frozen=True, gc=False):
     decision: Decision
     seconds: float
     span: object = None
+    cancelling: float = 0.0
 
 
 class LeaseWasLost(msgspec.Struct, frozen=True):

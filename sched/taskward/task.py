@@ -126,7 +126,10 @@ class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One run that has ended. `outcome`: succeeded, failed, cancelled, released or reaped."""
+    """One run that has ended. `outcome`: succeeded, failed, cancelled, released or reaped.
+
+    `cancelled_ms` is when the handler was asked to stop, where it was.
+    """
 
     n: int
     worker_id: str
@@ -136,6 +139,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str
     error: ErrorInfo | None = None
     cancel_cause: str | None = None
+    cancelled_ms: int | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -191,3 +195,4 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     queued_us: int
     started_us: int
     held_until: float
+    created_ms: int = 0

@@ -29,13 +29,10 @@ class Server:
 
     async def start(self) -> None:
         """Until it has read its data and serves."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, process_group=0
-            )
+        process = self._process = self._spawn()
         with trio.fail_after(START_SECONDS):
             while not await self._serves():
-                assert self._process.poll() is None, self._log.read_text(errors="replace")
+                assert process.poll() is None, self._log.read_text(errors="replace")
                 await trio.sleep(0.01)
 
     async def stop(self) -> None:
@@ -59,6 +56,10 @@ class Server:
         self.admin.close()
         if self._process is not None:
             self._reap(self._process, signal.SIGKILL)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, process_group=0)
 
     async def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 import trio
 
-from taskward.broker import script
 from taskward.broker.embedded import free_port
 from taskward.events import OutageBegan, TaskStarted
 from tests.faults.server import Server

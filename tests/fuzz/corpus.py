@@ -40,6 +40,9 @@ def one_by_one(data: bytes) -> tuple[bytes, ...]:
 
 H2C = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA")
 CHUNKED = b"Transfer-Encoding: chunked"
+EXPECT = b"Expect: 100-continue"
+# TASK in two chunks, without the last, empty one.
+CHUNKS = b"5\r\n" + TASK[:5] + b"\r\na\r\n" + TASK[5:] + b"\r\n"
 
 # Sent to both ports. What asks for /tasks is refused by the scrape port anyway.
 REFUSED = (
@@ -89,10 +92,10 @@ ODD = (
 SLOW = (
     Attack("nothing at all", (), waits=True),
     Attack("half a head", (b"GET /healthz HTTP/1.1\r\nHost: loc",), waits=True),
-    Attack("a head a byte at a time", one_by_one(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: aaaa"), waits=True),
+    Attack("a head a byte at a time", one_by_one(SMUGGLED[:-2] + b"X-Slow: aaaa"), waits=True),
     Attack("half a body", (post(b"Content-Length: 1000", body=TASK),), waits=True),
     Attack("half a chunk", (post(CHUNKED, body=b"ff\r\n" + TASK),), waits=True),
-    Attack("a body that is expected and does not come", (post(b"Content-Length: 15", b"Expect: 100-continue"),), waits=True),
+    Attack("a body that is asked for and does not come", (post(b"Content-Length: 15", EXPECT),), waits=True),
 )
 RIGHT = (
     Attack("pipelined", (SMUGGLED * 5,), answers=5),
@@ -105,9 +108,9 @@ RIGHT = (
 )
 # To the API alone: it takes bodies.
 TAKEN = (
-    Attack("a chunked body", (post(CHUNKED, body=b"5\r\n" + TASK[:5] + b"\r\na\r\n" + TASK[5:] + b"\r\n0\r\n\r\n"),), answers=1),
+    Attack("a chunked body", (post(CHUNKED, body=CHUNKS + b"0\r\n\r\n"),), answers=1),
     Attack("trailers", (post(CHUNKED, body=b"f\r\n" + TASK + b"\r\n0\r\nX-Late: a\r\n\r\n"),), answers=1),
-    Attack("a body after 100", (post(b"Content-Length: 15", b"Expect: 100-continue"), TASK), answers=1),
+    Attack("a body after 100", (post(b"Content-Length: 15", EXPECT), TASK), answers=1),
     Attack("a body a byte at a time", (post(b"Content-Length: 15"), *one_by_one(TASK)), answers=1),
     Attack("two submissions in one go", (post(b"Content-Length: 15", body=TASK) * 2,), answers=2),
 )

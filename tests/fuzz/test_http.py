@@ -125,7 +125,7 @@ async def open_to(ports: Ports, name: str, attack: Attack) -> trio.SocketStream:
     try:
         for part in attack.parts:
             await stream.send_all(part)
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
     except trio.BrokenResourceError:
         pass
     return stream

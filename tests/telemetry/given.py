@@ -30,6 +30,7 @@ def lease(type_: str = "echo", *, token: int = 7, attempt: int = 1, priority: st
         queued_us=1_000_000,
         started_us=1_250_000,
         held_until=30.0,
+        created_ms=600,
     )
 
 

@@ -29,7 +29,7 @@ from taskward.events import (
 from taskward.policy.retry import Bury, Cancel, Complete, Failed, Release, RetryAsked, RetryIn, Stopped, Succeeded
 from taskward.task import CancelCause
 from taskward.telemetry.counts import Counts
-from taskward.telemetry.instruments import INSTRUMENTS, RUN_BUCKETS
+from taskward.telemetry.instruments import INSTRUMENTS, RUN_BUCKETS, TASK_STATES
 
 from .given import ERROR, FAILED, PRIORITIES, TYPES, buckets, lease, metrics, settled, started, value
 
@@ -37,7 +37,13 @@ KEY = ("echo", "default")
 RETRY = RetryIn(2.0, "exception", ERROR)
 
 CASES = [
-    (started(), {"tasks_dequeued_total": {("default",): 1}, "task_state_seconds_total": {("echo", "queued"): 0.2}}),
+    (
+        started(),
+        {
+            "tasks_dequeued_total": {("default",): 1},
+            "task_state_seconds_total": {("echo", "scheduled"): 0.4, ("echo", "queued"): 0.2},
+        },
+    ),
     (
         settled(),
         {"tasks_succeeded_total": {KEY: 1}, "task_state_seconds_total": {("echo", "running"): 0.3}},
@@ -149,9 +155,7 @@ def test_what_can_be_told_in_advance_is_there_at_zero():
     assert set(given_.counters["tasks_failed_total"]) == {(t, p) for t in types for p in PRIORITIES}
     assert ("unknown", "low", "reaped") in given_.counters["tasks_dead_total"]
     assert set(given_.counters["task_retry_reasons_total"].values()) == {0}
-    assert set(given_.readings()["task_state_seconds_total"]()) == {
-        (t, state) for t in types for state in ("queued", "running", "retry_wait")
-    }
+    assert set(given_.readings()["task_state_seconds_total"]()) == {(t, state) for t in types for state in TASK_STATES}
 
 
 def test_errors_of_an_operation_are_at_zero_from_its_first_call():

@@ -23,6 +23,7 @@ from taskward.client.view import view
 from taskward.config import Config
 from taskward.events import ignore
 from taskward.maintenance.auditor import audit
+from taskward.task import State
 from tests.end_to_end.system import environment, free_ports, taskward
 from tests.faults.proxy import Proxy
 from tests.faults.server import Server
@@ -274,7 +275,7 @@ def _all_taken(answer: Mapping[str, Any]) -> bool:
 async def _all_tasks(broker: Broker, states: tuple[str, ...] = ("",)) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for state in states:
-        wanted = reading.Filter(state=reading.State(state)) if state else reading.Filter()
+        wanted = reading.Filter(state=State(state)) if state else reading.Filter()
         token: str | None = None
         while True:
             page = await reading.page(broker, wanted, size=200, token=token)
@@ -282,5 +283,3 @@ async def _all_tasks(broker: Broker, states: tuple[str, ...] = ("",)) -> dict[st
             if (token := page.next_token) is None:
                 break
     return found
-
-

@@ -3,22 +3,23 @@
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-# A token is the server's time of the claim in microseconds, or just above it where claims come faster.
-TOKEN_SLACK_MS = 5
+# What two readings of one machine's clock may differ by.
+SLACK_MS = 5
 FINAL = frozenset({"succeeded", "dead", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A handler's run. `ended` is None where nothing was written: its process died first."""
+    """A handler's run; `wall` and `began` are one moment on two clocks. `ended` None: its process died before it."""
 
     id: str
     token: int
     pid: int
+    wall: float
     began: float
     ended: float | None = None
     how: str = ""
@@ -56,9 +57,9 @@ def read_runs(lines: Iterable[str]) -> list[Run]:
         said = json.loads(line)
         key = said["id"], said["token"]
         if said["what"] == "began":
-            runs[key] = Run(*key, said["pid"], said["monotonic"])
+            runs[key] = Run(*key, said["pid"], said["wall"], said["monotonic"])
         else:
-            runs[key] = Run(*key, said["pid"], runs[key].began, said["monotonic"], said["what"])
+            runs[key] = replace(runs[key], ended=said["monotonic"], how=said["what"])
     return sorted(runs.values(), key=lambda run: run.token)
 
 
@@ -116,10 +117,15 @@ def _judge_runs(task: Mapping[str, Any], runs: Sequence[Run], deaths: Mapping[in
 
 
 def _attempt_of(run: Run, task: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The entry of the history that tells how this run's lease ended."""
+    """The entry of the history that tells how this run's lease ended.
+
+    A token is the server's time of the claim in microseconds. An attempt's start is that time as well, or the time of
+    the answer to a repeated claim, if the first answer was lost.
+    """
+    claimed_ms, began_ms = run.token / 1000 - SLACK_MS, run.wall * 1000 + SLACK_MS
     for attempt in task["attempts"]:
         started_ms = datetime.fromisoformat(attempt["started_at"]).timestamp() * 1000
-        if f":{run.pid}:" in attempt["worker_id"] and abs(started_ms - run.token / 1000) <= TOKEN_SLACK_MS:
+        if f":{run.pid}:" in attempt["worker_id"] and claimed_ms <= started_ms <= began_ms:
             return dict(attempt)
     return None
 

@@ -1,13 +1,14 @@
 """The judge sees what it is there to see: each wrong, made up by hand, is found, and what is explained is not one."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 from tests.torture.ledger import Run, Settled, Verdict, judge, read_runs, read_settled
 
 FIRST, SECOND = 1_700_000_000_000_000, 1_700_000_005_000_000
-A = Run("t", FIRST, pid=10, began=100.0, ended=104.0, how="done")
-B = Run("t", SECOND, pid=20, began=103.0, ended=106.0, how="done")
+A = Run("t", FIRST, pid=10, wall=FIRST / 1e6 + 0.2, began=100.0, ended=104.0, how="done")
+B = Run("t", SECOND, pid=20, wall=SECOND / 1e6 + 0.2, began=103.0, ended=106.0, how="done")
 
 
 def attempt(run: Run, outcome: str) -> dict[str, Any]:
@@ -44,6 +45,13 @@ def test_a_run_that_no_lease_accounts_for() -> None:
     assert "a run without a lease" in judged(task(), A, B).wrong
     other_worker = replace(A, pid=11)
     assert "a run without a lease" in judged(task(attempt(A, "reaped")), other_worker, B).wrong
+    later = replace(A, token=FIRST + 100_000, wall=A.wall + 0.1)
+    assert "a run without a lease" in judged(task(attempt(A, "reaped")), later, B).wrong
+
+
+def test_a_claim_whose_answer_was_lost_starts_with_the_answer_to_its_repetition() -> None:
+    claimed_before = replace(A, token=FIRST - 3_000_000)
+    assert not judged(task(attempt(A, "reaped")), claimed_before, B).wrong
 
 
 def test_an_overlap_is_explained_by_a_lost_lease_and_by_nothing_else() -> None:
@@ -76,10 +84,17 @@ def test_an_end_that_was_told_and_did_not_stay() -> None:
 
 def test_what_is_written_is_read() -> None:
     lines = [
-        '{"what":"began","id":"t","token":%d,"pid":10,"wall":1.0,"monotonic":100.0}' % FIRST,
-        '{"what":"done","id":"t","token":%d,"pid":10,"wall":5.0,"monotonic":104.0}' % FIRST,
-        '{"what":"began","id":"t","token":%d,"pid":20,"wall":4.0,"monotonic":103.0}' % SECOND,
+        written("began", FIRST, pid=10, monotonic=100.0),
+        written("done", FIRST, pid=10, monotonic=104.0),
+        written("began", SECOND, pid=20, monotonic=103.0),
     ]
     assert read_runs(lines) == [A, replace(B, ended=None, how="")]
     log = ['{"msg":"attempt ended","task_id":"t","token":7,"then":"succeeded"}\n', "no JSON\n", '{"msg":"torn']
     assert read_settled(log) == [Settled("t", 7, "succeeded")]
+
+
+def written(what: str, token: int, *, pid: int, monotonic: float) -> str:
+    """As handlers do it."""
+    return json.dumps(
+        {"what": what, "id": "t", "token": token, "pid": pid, "wall": token / 1e6 + 0.2, "monotonic": monotonic}
+    )

@@ -32,10 +32,11 @@ class Outcome:
 
     def __str__(self) -> str:
         v = self.verdict
+        faults, ends = json.dumps(dict(sorted(self.faults.items()))), json.dumps(self.ends)
         return (
-            f"seed {self.seed}: {v.acknowledged} acknowledged, {v.lost} lost, {v.runs} runs, {v.duplicates} duplicates, "
-            f"{v.overlaps} overlaps, {self.leases_lost} leases lost, {self.faults.total()} faults "
-            f"{json.dumps(dict(sorted(self.faults.items())))}, ends {json.dumps(self.ends)}"
+            f"seed {self.seed}: {v.acknowledged} acknowledged, {v.lost} lost, {v.runs} runs, "
+            f"{v.duplicates} duplicates, {v.overlaps} overlaps, {self.leases_lost} leases lost, "
+            f"{self.faults.total()} faults {faults}, ends {ends}"
         )
 
 

@@ -166,6 +166,7 @@ class Broker:
                 queued_us=int(queued_us),
                 started_us=started_us,
                 held_until=held_until,
+                created_ms=codec.created_ms(stored),
             )
             if error is None:
                 leases.append(lease)

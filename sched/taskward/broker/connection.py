@@ -99,10 +99,11 @@ class Connection:
         try:
             with _translated(), trio.fail_after(patience):
                 return await self._send(parts)
-        except BrokerUnavailable:
-            # The other connections are no better: cut as well, or to a server that is somebody's replica now.
-            await self._drop_idle()
-            raise
+        except BrokerUnavailable as exc:
+            failure = exc
+        # The other connections are no better: cut as well, or to a server that is somebody's replica now.
+        await self._drop_idle()
+        raise failure
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import msgspec
 from taskward import codec
 from taskward.broker.broker import Broker
 from taskward.errors import InvalidTask
-from taskward.task import State, Task
+from taskward.task import Attempt, State, Task
 
 _PLACES = {
     State.RUNNING: ("running",),
@@ -146,8 +146,24 @@ def _assemble(id: str, parts: Sequence[bytes]) -> Task | None:
         worker_id=record.worker or None if record else None,
         cancel_cause=cause.decode() or (record.cause if record else None),
         result=codec.decode_value(result) if result else None,
-        attempts=codec.decode_history(history),
+        attempts=codec.decode_history(history) + _success(state, record),
         progress=codec.decode_progress(progress) if progress else None,
+    )
+
+
+def _success(state: State, record: codec.Record | None) -> tuple[Attempt, ...]:
+    """The attempt that succeeded: its record says all there is to say, so it has no line in the history."""
+    if state is not State.SUCCEEDED or record is None or record.started_ms is None or record.finished_ms is None:
+        return ()
+    return (
+        Attempt(
+            n=record.attempt,
+            worker_id=record.worker,
+            queued_ms=record.queued_us // 1000,
+            started_ms=record.started_ms,
+            finished_ms=record.finished_ms,
+            outcome="succeeded",
+        ),
     )
 
 

@@ -21,11 +21,15 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a task's age went, in seconds; the sum is its age. `dead`: between giving up and a redrive."""
+    """Where a task's age went, in seconds; the sum is its age. `dead`: between giving up and a redrive.
+
+    `cancelling` is known once the handler has stopped; until then it is part of `running`.
+    """
 
     scheduled: float
     queued: float
     running: float
+    cancelling: float
     retry_wait: float
     dead: float
 
@@ -139,7 +143,8 @@ def timeline(task: Task, now_ms: int) -> Timeline | None:
             gap = "dead"  # counted anew: it was redriven
         spent.until(attempt.queued_ms, gap)
         spent.until(attempt.started_ms, "queued")
-        spent.until(attempt.finished_ms, "running")
+        spent.until(attempt.cancelled_ms or attempt.finished_ms, "running")
+        spent.until(attempt.finished_ms, "cancelling")
         gap = "retry_wait"
     _last_stretch(task, spent, gap, end_ms)
     return Timeline(**{name: ms / 1000 for name, ms in spent.ms.items()})
@@ -168,7 +173,7 @@ class _Spent:
     """A hand that only moves on: each stretch begins where the last one ended, so the sum is the whole."""
 
     def __init__(self, from_ms: int, end_ms: int) -> None:
-        self.ms = dict.fromkeys(("scheduled", "queued", "running", "retry_wait", "dead"), 0)
+        self.ms = dict.fromkeys(("scheduled", "queued", "running", "cancelling", "retry_wait", "dead"), 0)
         self._at = from_ms
         self._end = end_ms
 

@@ -116,7 +116,7 @@ class Counts:
 
     def _totals_of(self, type_: str) -> dict[str, Any]:
         of_type, ends = self._types[type_], ("succeeded", "failed", "cancelled")
-        return {"buckets": list(of_type.buckets), "sum": of_type.running} | {
+        return {"buckets": list(of_type.buckets), "sum": of_type.ran} | {
             end: sum(n for labels, n in self.counters[f"tasks_{end}_total"].items() if labels[0] == type_)
             for end in ends
         }
@@ -134,12 +134,18 @@ class Counts:
             waited = 0.0  # the server's clock was set back
         self._dequeued[key] += 1
         self._wait[key](waited, None if self._current_span is None else self._current_span())
-        self._types[event.known_type].queued += waited
+        of_type = self._types[event.known_type]
+        of_type.queued += waited
+        lease = event.lease
+        if lease.attempt == 1 and lease.queued_us > 1000 * (lease.created_ms + 1):
+            of_type.scheduled += lease.queued_us / 1e6 - lease.created_ms / 1e3
 
     def _settled(self, event: TaskSettled) -> None:
         lease, type_, outcome = event.lease, event.known_type, event.outcome
         key = (type_, lease.spec.priority)
         self._attempted(lease, type_, event.seconds, event.span)
+        if event.cancelling:
+            self._types[type_].cancelling += event.cancelling
         # Each attempt is in exactly one of the three, so that they add up to task_run_seconds_count.
         if isinstance(outcome, Succeeded):
             self._succeeded[key] += 1
@@ -153,7 +159,7 @@ class Counts:
         of_type = self._types[type_]
         of_type.run(seconds, span if isinstance(span, Span) else None)
         of_type.buckets[bisect_left(RUN_BUCKETS, seconds)] += 1
-        of_type.running += seconds
+        of_type.ran += seconds
         if self.stuck:
             self.stuck.discard((lease.id, lease.token))
 
@@ -221,12 +227,17 @@ class _Type:
     The buckets are for `work_totals`: what a histogram of the SDK has been told cannot be asked back.
     """
 
-    __slots__ = ("buckets", "queued", "retry_wait", "run", "running")
+    __slots__ = ("buckets", "cancelling", "queued", "ran", "retry_wait", "run", "scheduled")
 
     def __init__(self, run: Record) -> None:
         self.run = run
         self.buckets = [0] * (len(RUN_BUCKETS) + 1)
-        self.queued = self.running = self.retry_wait = 0.0
+        self.scheduled = self.queued = self.ran = self.cancelling = self.retry_wait = 0.0
+
+    @property
+    def running(self) -> float:
+        """Before anybody asked the handler to stop."""
+        return self.ran - self.cancelling
 
 
 class _Types(dict[str, _Type]):

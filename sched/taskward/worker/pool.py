@@ -172,7 +172,11 @@ class Pool:
                 self._observe(LeaseWasLost(lease, running.label, running.seconds, "settle"))
             else:
                 decision = end.settlement.decision
-                self._observe(TaskSettled(lease, running.label, end.outcome, decision, running.seconds, running.span))
+                self._observe(
+                    TaskSettled(
+                        lease, running.label, end.outcome, decision, running.seconds, running.span, running.cancelling
+                    )
+                )
 
     def _hand_out(self, step: Step, wanted: int) -> None:
         for lease in step.leases:
@@ -269,16 +273,18 @@ class Pool:
 
 def _history_line(running: Running, worker_id: str, outcome: Outcome, decision: Decision) -> bytes:
     started_ms = running.lease.started_us // 1000
+    finished_ms = started_ms + round(running.seconds * 1000)
     return codec.encode_attempt(
         Attempt(
             n=running.lease.attempt,
             worker_id=worker_id,
             queued_ms=running.lease.queued_us // 1000,
             started_ms=started_ms,
-            finished_ms=started_ms + round(running.seconds * 1000),
+            finished_ms=finished_ms,
             outcome="released" if isinstance(decision, Release) else _word(outcome),
             error=getattr(decision, "error", None),
             cancel_cause=outcome.cause if isinstance(outcome, Stopped) else None,
+            cancelled_ms=finished_ms - round(running.cancelling * 1000) if isinstance(outcome, Stopped) else None,
         )
     )
 

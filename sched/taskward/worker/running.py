@@ -19,12 +19,13 @@ class Running:
     """The one mutable thing about a task in a worker. The slot, the keeper and the watchdog share it.
 
     `ends_at` is when the attempt runs into its timeout or the task's deadline, on Trio's clock. `scope` is the slot's,
-    while the handler is in it.
+    while the handler is in it. `cancelling` is how long the handler took to stop once it was asked to.
     """
 
     # Set on the instance only where they change: there is one of these for every task.
     runs_into = CancelCause.TIMEOUT
     seconds = 0.0
+    cancelling = 0.0
     exited = False
     stuck = False
     scope: trio.CancelScope | None = None
@@ -57,8 +58,10 @@ class Running:
 
     def leave(self) -> None:
         """The handler's code has been left; its scope is no longer this task's."""
+        now = trio.current_time()
+        self.seconds = now - self.began
+        self.cancelling = self.overdue(now) or 0.0
         self.exited = True
-        self.seconds = trio.current_time() - self.began
         if self.scope is not None and self.scope.deadline != math.inf:
             self.scope.deadline = math.inf
 
