@@ -46,17 +46,17 @@ def test_one_trace_from_the_request_to_the_attempt(
     )
     api_process, api = system.api()
     worker, scrape = system.worker()
-    request = Request(  # noqa: S310
+    request = Request(
         f"{api.url}/tasks",
         data=b'{"type": "echo", "id": "traced"}',
         headers={"Content-Type": "application/json", "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"},
     )
-    with urlopen(request, timeout=10) as response:  # noqa: S310
+    with urlopen(request, timeout=10) as response:
         assert response.status == 202
     task = api.until_done(["traced"])["traced"]
     assert TRACE in task["headers"]["traceparent"]
 
-    with urlopen(  # noqa: S310
+    with urlopen(
         Request(f"{scrape.url}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}), timeout=10
     ) as response:
         exemplars = re.findall(rf"^(\w+)_bucket.*# {{.*trace_id=\"{TRACE}\"", response.read().decode(), re.MULTILINE)
