@@ -148,7 +148,6 @@ def test_load_of_what_is_not_there(module: types.ModuleType, path: str) -> None:
         load(path)
 
 
-@pytest.mark.xfail(strict=True, reason="app.load lets importlib's ValueError through")
 @pytest.mark.parametrize("path", ["", ":app"])
 def test_load_of_no_module(path: str) -> None:
     with pytest.raises(ConfigError):

@@ -124,7 +124,7 @@ def load(path: str) -> App:
     module_name, _, attribute = path.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), attribute or "app")
-    except (ImportError, AttributeError) as exc:
+    except (ImportError, AttributeError, ValueError) as exc:
         raise ConfigError(f"cannot load the app {path!r}: {exc}") from exc
     if not isinstance(found, App):
         raise ConfigError(f"{path!r} is {type(found).__name__}, not a taskward.App")

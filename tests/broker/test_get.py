@@ -79,7 +79,6 @@ async def test_released(rig: Rig) -> None:
     assert (found.state, found.attempt, found.queued_ms) == (State.QUEUED, 0, rig.clock.ms)
 
 
-@pytest.mark.xfail(strict=True, reason="reading.py shows the last attempt's end for every task that does not run")
 @pytest.mark.parametrize("waiting", [RetryIn(2.0, "exception"), Release(CancelCause.SHUTDOWN)])
 async def test_what_waits_has_not_finished(rig: Rig, waiting: RetryIn | Release) -> None:
     (lease,) = await rig.running("a")

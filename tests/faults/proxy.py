@@ -20,12 +20,23 @@ class Trap:
 
 
 @dataclass(eq=False)
+class Held:
+    """Keeps back the next request that contains `marker` until `deliver`, whatever becomes of its sender."""
+
+    marker: bytes
+    caught: trio.Event = field(default_factory=trio.Event)
+    answered: trio.Event = field(default_factory=trio.Event)
+    deliver: trio.Event = field(default_factory=trio.Event)
+
+
+@dataclass(eq=False)
 class _Pipe:
     """A client's connection and ours to the server."""
 
     client: trio.SocketStream
     dead: bool = False
     trap: Trap | None = None
+    held: Held | None = None
 
 
 class Proxy:
@@ -43,6 +54,7 @@ class Proxy:
         self.accepted = 0
         self._pipes: set[_Pipe] = set()
         self._traps: list[Trap] = []
+        self._holding: list[Held] = []
         self._flowing = _open_gate()
         self._welcome = _open_gate()
         self._closed = trio.Event()
@@ -112,6 +124,12 @@ class Proxy:
         self._traps.append(trap)
         return trap.sprung
 
+    def hold_request(self, marker: bytes) -> Held:
+        """The next request with `marker` is late: it reaches the server when its sender has long given it up."""
+        held = Held(marker)
+        self._holding.append(held)
+        return held
+
     async def _serve(self, client: trio.SocketStream) -> None:
         pipe = _Pipe(client)
         self.accepted += 1
@@ -137,7 +155,10 @@ class Proxy:
                     await pipe.client.send_all(self.answer)
                     continue
                 self._spring(pipe, chunk)
-                await server.send_all(chunk)
+                if pipe.held is None:
+                    await server.send_all(chunk)
+                else:
+                    await self._send_late(pipe.held, server, chunk)
         except GONE:
             pass
         both.cancel()
@@ -151,6 +172,8 @@ class Proxy:
                 if pipe.trap is not None:
                     await self._tear(pipe, pipe.trap, chunk)
                     break
+                if pipe.held is not None:
+                    pipe.held.answered.set()
                 await pipe.client.send_all(chunk)
         except GONE:
             pass
@@ -163,7 +186,18 @@ class Proxy:
         if self.delay:
             await trio.sleep(self.delay)
 
+    async def _send_late(self, held: Held, server: trio.SocketStream, chunk: bytes) -> None:
+        held.caught.set()
+        await held.deliver.wait()
+        await server.send_all(chunk)
+        await held.answered.wait()
+
     def _spring(self, pipe: _Pipe, chunk: bytes) -> None:
+        for held in self._holding:
+            if held.marker in chunk:
+                self._holding.remove(held)
+                pipe.held = held
+                return
         for trap in self._traps:
             if trap.marker in chunk:
                 self._traps.remove(trap)

@@ -20,7 +20,7 @@ from taskward.config import Config
 from taskward.events import OutageBegan, OutageEnded, TaskStarted
 from taskward.maintenance.periodic import every, janitor, reaper, sampler
 from taskward.task import State
-from tests.faults.proxy import Proxy
+from tests.faults.proxy import Held, Proxy
 from tests.faults.server import Server
 from tests.worker.workshop import PRIORITIES, Workshop
 
@@ -128,9 +128,17 @@ class Site:
 
     async def lose_reply(self, verb: str, *, keep: int = 0) -> trio.Event:
         """Of the next reply to a script only `keep` bytes come through. -> when that has happened"""
+        return self.proxy.tear_reply(await self._marker(verb), keep=keep)
+
+    async def hold_request(self, verb: str) -> Held:
+        """The next request to run a script is late."""
+        return self.proxy.hold_request(await self._marker(verb))
+
+    async def _marker(self, verb: str) -> bytes:
+        """What is in every request to run a script, once the server has it."""
         loaded = script.load(verb)
         await trio.to_thread.run_sync(self.server.admin.script_load, loaded.source)
-        return self.proxy.tear_reply(loaded.sha.encode(), keep=keep)
+        return loaded.sha.encode()
 
     async def rides_out(self, breaks: Act, mends: Act, *, seconds: float = 0.3) -> None:
         """What must hold in any outage that is shorter than a lease, whatever its reason."""
@@ -156,6 +164,11 @@ class Site:
         assert set(began.values()) == {1}, began
         await self.said.wait_for(OutageEnded, count=len(began))
         assert Counter(event.part for event in self.said.of(OutageEnded)) == began
+
+
+def outcomes(task: dict[str, Any]) -> list[str]:
+    """How its attempts ended, oldest first."""
+    return [attempt["outcome"] for attempt in task["attempts"]]
 
 
 def unavailable(answer: httpx.Response) -> None:
@@ -190,4 +203,4 @@ async def open_site(server: Server, *, wire: bool) -> AsyncIterator[Site]:
         nursery.cancel_scope.cancel()
 
 
-__all__ = ["Site", "State", "open_site", "unavailable"]
+__all__ = ["Site", "State", "cpu_share", "open_site", "outcomes", "unavailable"]

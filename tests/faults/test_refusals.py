@@ -109,6 +109,16 @@ async def test_connections_that_are_half_open(wired: Site, hasty: None) -> None:
     assert set(wired.runs.values()) == {1}
 
 
+async def test_a_cancel_that_cannot_be_heard_comes_with_the_next_renewal(wired: Site, hasty: None) -> None:
+    """The connection on which a worker hears of cancels says nothing by itself: nobody knows that it is half-open."""
+    async with wired.running(lease_ms=1500):
+        id = await wired.hold_one()
+        wired.proxy.forget_all()
+        while (answer := await wired.http.post(f"/tasks/{id}/cancel", params={"wait": 5})).status_code == 503:
+            pass
+    assert (answer.json()["state"], answer.json()["cancel_cause"]) == ("cancelled", "user")
+
+
 def says(site: Site, reply: bytes | None) -> Callable[[], None]:
     """Every request gets this answer from now on; None: the server's."""
 

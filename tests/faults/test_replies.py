@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from taskward.events import LeaseWasLost, OutageBegan, TaskReaped, TaskStarted
-from tests.faults.site import Site, unavailable
+from tests.faults.site import Site, State, outcomes, unavailable
 
 # How much of the reply comes through: nothing and a clean end, or its first bytes and a reset.
 KEPT = pytest.mark.parametrize("keep", [0, 3], ids=["lost", "torn"])
@@ -30,7 +30,7 @@ async def test_the_reply_to_a_claim(site: Site, keep: int) -> None:
         id = await site.submit("note", payload=1)
         task = await site.until_done(id)
         assert gone.is_set()
-    assert (task["result"], task["attempt"], task["attempts"]) == (1, 1, [])
+    assert (task["result"], outcomes(task)) == (1, ["succeeded"])
     assert site.runs == {id: 1}
 
 
@@ -45,7 +45,7 @@ async def test_the_reply_to_a_settlement(site: Site, keep: int) -> None:
         others = [await site.submit("note") for _ in range(3)]
         for other in others:
             await site.until_done(other)
-    assert (task["result"], task["attempt"], task["attempts"]) == ("held out", 1, [])
+    assert (task["result"], outcomes(task)) == ("held out", ["succeeded"])
     assert set(site.runs.values()) == {1}
     assert not site.said.of(LeaseWasLost)
     assert not site.said.of(TaskReaped)
@@ -63,7 +63,7 @@ async def test_the_reply_to_a_renewal(site: Site, keep: int) -> None:
             while (await site.worker.task(id)).lease_expires_ms == first_end:
                 await trio.sleep(0.02)
         site.let_go.set()
-        assert (await site.until_done(id))["attempts"] == []
+        assert outcomes(await site.until_done(id)) == ["succeeded"]
     assert site.runs == {id: 1}
 
 
@@ -91,5 +91,37 @@ async def test_the_reply_to_a_progress_report(site: Site, keep: int) -> None:
             while (await site.worker.task(id)).progress is None:
                 await trio.sleep(0.02)
         site.let_go.set()
-        assert (await site.until_done(id))["attempts"] == []
+        assert outcomes(await site.until_done(id)) == ["succeeded"]
     assert site.runs == {id: 1}
+
+
+async def test_a_submission_that_is_overtaken_by_its_own_repetition(wired: Site, hasty: None) -> None:
+    """It arrives when the task has run: there is no second one."""
+    async with wired.running():
+        late = await wired.hold_request("submit")
+        id = await wired.submit("note", idempotency_key="once")
+        await wired.until_done(id)
+        late.deliver.set()
+        await late.answered.wait()
+        assert (await wired.post("note", idempotency_key="once")).json()["id"] == id
+        assert (await wired.worker.broker.sample()).finished == 1
+    assert wired.runs == {id: 1}
+
+
+async def test_a_claim_that_is_overtaken_by_its_own_repetition(wired: Site, hasty: None) -> None:
+    """It arrives when the worker has long claimed again: it claims nothing, for nobody would run it."""
+    async with wired.running():
+        late = await wired.hold_request("step")
+        first = await wired.submit("note")
+        await wired.until_done(first)
+        held = await wired.hold_one()
+        await wired.worker.broker.pause("default")
+        waiting = await wired.submit("note")
+        late.deliver.set()
+        await late.answered.wait()
+        assert (await wired.worker.task(waiting)).state is State.QUEUED
+        await wired.worker.broker.resume("default")
+        wired.let_go.set()
+        for id in (held, waiting):
+            assert outcomes(await wired.until_done(id)) == ["succeeded"]
+    assert wired.runs == {first: 1, held: 1, waiting: 1}

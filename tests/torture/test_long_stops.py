@@ -56,7 +56,7 @@ def half_a_minute(system: Cluster, url: str, *, kept: bool) -> None:
     print(f"back {time.monotonic() - thawed:.2f} s after the end; before and after it: {before} {after}")
     tasks = api.until_done(ids)
     assert {task["state"] for task in tasks.values()} == {"succeeded"}
-    assert all(len(task["attempts"]) <= (0 if kept else 1) for task in tasks.values()), tasks
+    assert all(len(task["attempts"]) <= (1 if kept else 2) for task in tasks.values()), tasks  # the last one succeeded
     assert worker_process.stop() == 0
     assert api_process.stop() == 0
     said = [json.loads(line) for line in worker_process.output().splitlines()]

@@ -10,7 +10,7 @@ import trio
 from taskward import Context
 from taskward.broker.connection import Connection
 from taskward.errors import BrokerUnavailable
-from taskward.events import HandlerStuck, LeaseWasLost, TaskSettled
+from taskward.events import HandlerStuck, LeaseWasLost, TaskSettled, TaskStarted
 from taskward.policy.retry import Stopped
 from taskward.task import CancelCause, State
 from tests.worker.workshop import Workshop
@@ -45,6 +45,7 @@ async def test_a_worker_that_cannot_renew_stops_its_handlers_before_the_lease_en
     async with workshop.working(lease_ms=1500, keeper_connection=CutOff()) as pool:
         id = await workshop.submit("held")
         lease_expires_ms = (await workshop.until(id, State.RUNNING)).lease_expires_ms
+        await workshop.said.wait_for(TaskStarted)
         pool._claiming = False
         settled = await workshop.said.wait_for(TaskSettled)
         task = await workshop.task(id)
@@ -130,7 +131,7 @@ async def test_a_refused_progress_report_is_a_lost_lease(workshop: Workshop) -> 
 
     async with workshop.working(lease_ms=60_000) as pool:
         id = await workshop.submit("reporting")
-        await workshop.until(id, State.RUNNING)
+        await workshop.said.wait_for(TaskStarted)
         pool._claiming = False
         await workshop.connection.command("ZADD", workshop.broker.keys("running"), 1, id)
         await workshop.broker.reap()

@@ -275,7 +275,7 @@ async def test_a_lost_lease_stops_the_handler_and_writes_nothing(workshop: Works
 
     async with workshop.working(lease_ms=1500) as pool:
         id = await workshop.submit("held")
-        await workshop.until(id, State.RUNNING)
+        await workshop.said.wait_for(TaskStarted)
         # Somebody else gets the task: its lease is expired by hand, reaped, and claimed by another worker.
         pool._claiming = False  # not this worker again
         await workshop.connection.command("ZADD", workshop.broker.keys("running"), 1, id)

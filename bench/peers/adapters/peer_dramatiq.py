@@ -1,7 +1,7 @@
 """Dramatiq.
 
-One process, `--threads` for the concurrency; no result backend; a dead worker's tasks return 60 s after its last
-heartbeat.
+One process, `--threads` for the concurrency; no result backend; the tasks of a worker without a heartbeat for 60 s are
+looked for in one fetch of a thousand, drawn by chance.
 """
 
 import os

@@ -1,6 +1,7 @@
 """RQ.
 
-A pool of two processes, one a core, that do not fork (SimpleWorker), whatever the concurrency; results kept 500 s.
+A pool of two processes, one a core, that do not fork (SimpleWorker), whatever the concurrency; results kept 500 s; what
+runs at a kill is parked among the failed.
 """
 
 import os

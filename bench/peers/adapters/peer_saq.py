@@ -1,6 +1,7 @@
 """SAQ.
 
-Results kept 600 s; stuck jobs are looked for once a minute.
+Results kept 600 s; three attempts instead of one, without which the tasks of a dead worker are aborted; stuck ones are
+looked for once a minute.
 """
 
 import asyncio
@@ -52,7 +53,7 @@ async def session() -> AsyncIterator[None]:
 
 
 async def one(task: str, argument: int | str) -> None:
-    await queue.enqueue(task, argument=argument)
+    await queue.enqueue(task, argument=argument, retries=3)
 
 
 def worker(concurrency: int) -> list[str]:

@@ -127,9 +127,9 @@ async def open_connection(url: str, *, name: str, wire: bool = True) -> AsyncIte
     `redis://`, `rediss://`, `unix://`, and `redis+sentinel://host:port,host:port/service/db`. `wire=False` sends
     everything by redis-py. Raises ConfigError for a URL that is none of these.
     """
+    client = _client(url, name)
+    dialer = None if "+sentinel" in url or not wire else Dialer(url, name=name)
     async with trio_asyncio.open_loop():
-        client = _client(url, name)
-        dialer = None if "+sentinel" in url or not wire else Dialer(url, name=name)
         try:
             if dialer is not None:
                 yield Connection(client, dialer.call, dialer.drop_idle)

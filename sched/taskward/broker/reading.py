@@ -1,6 +1,7 @@
 """Reading tasks back: one, several, or a page of a listing."""
 
 import base64
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -8,8 +9,8 @@ import msgspec
 
 from taskward import codec
 from taskward.broker.broker import Broker
-from taskward.errors import InvalidTask
-from taskward.task import Attempt, State, Task
+from taskward.errors import DecodeError, InvalidTask
+from taskward.task import TERMINAL, Attempt, State, Task
 
 _PLACES = {
     State.RUNNING: ("running",),
@@ -62,9 +63,19 @@ class _Cursor(msgspec.Struct, array_like=True, frozen=True):
 
 
 async def get(broker: Broker, ids: Sequence[str]) -> list[Task | None]:
-    """Each task in full, None for an unknown id. Raises DecodeError where the stored bytes are not a task."""
+    """Each task in full, None for an unknown id. Raises DecodeError where the stored bytes of one are not a task."""
+    tasks: list[Task | None] = []
+    for found in await each(broker, ids):
+        if isinstance(found, DecodeError):
+            raise found
+        tasks.append(found)
+    return tasks
+
+
+async def each(broker: Broker, ids: Sequence[str]) -> list[Task | DecodeError | None]:
+    """The same, with the error in the place of a task that cannot be read."""
     reply = await broker.call("get", list(ids))
-    return [_assemble(id, reply[9 * n : 9 * n + 9]) for n, id in enumerate(ids)]
+    return [_assemble_or_error(id, reply[9 * n : 9 * n + 9]) for n, id in enumerate(ids)]
 
 
 async def page(broker: Broker, wanted: Filter, *, size: int, token: str | None) -> Page:
@@ -81,10 +92,11 @@ async def page(broker: Broker, wanted: Filter, *, size: int, token: str | None) 
         reply = await broker.call("list", [place, p, READ_AT_ONCE, cursor.id, cursor.score])
         entries = [(reply[at].decode(), reply[at + 1].decode()) for at in range(0, len(reply), 2)]
         read += len(entries)
-        tasks = await get(broker, [id for id, _ in entries]) if entries else []
+        tasks = await each(broker, [id for id, _ in entries]) if entries else []
         for (id, score), task in zip(entries, tasks, strict=True):
             cursor = _Cursor(cursor.place, id, score)
-            if task is not None and wanted.shows(task):
+            # One that cannot be read is not hidden by this: its worker buries it, and the log says so.
+            if isinstance(task, Task) and wanted.shows(task):
                 found.append(task)
                 if len(found) == size:
                     return Page(found, _encode_token(cursor))
@@ -108,12 +120,19 @@ def _decode_token(token: str | None, *, most: int) -> _Cursor:
         return _Cursor()
     try:
         cursor = msgspec.json.decode(base64.urlsafe_b64decode(token), type=_Cursor)
-        float(cursor.score or 0)
+        score = float(cursor.score or 0)
     except ValueError:
         raise InvalidTask("this is not a page token", pointer="/page_token") from None
-    if not 0 <= cursor.place < most:
+    if not math.isfinite(score) or not 0 <= cursor.place < most:
         raise InvalidTask("this page token belongs to another listing", pointer="/page_token")
     return cursor
+
+
+def _assemble_or_error(id: str, parts: Sequence[bytes]) -> Task | DecodeError | None:
+    try:
+        return _assemble(id, parts)
+    except DecodeError as exc:
+        return exc
 
 
 def _assemble(id: str, parts: Sequence[bytes]) -> Task | None:
@@ -138,7 +157,7 @@ def _assemble(id: str, parts: Sequence[bytes]) -> Task | None:
         run_at_ms=int(float(score)) if place in ("scheduled", "retry") else head.due_ms,
         queued_ms=queued_ms,
         started_ms=record.started_ms if record else None,
-        finished_ms=record.finished_ms if record and not running else None,
+        finished_ms=record.finished_ms if record and state in TERMINAL else None,
         lease_expires_ms=int(float(score)) if running else None,
         attempt=record.attempt if record else 0,
         reaps=record.reaps if record else 0,

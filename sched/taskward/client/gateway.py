@@ -109,16 +109,7 @@ class Gateway:
         return [await self._store(part) for part in parts]
 
     async def _read(self, ids: list[str]) -> list[Task | DecodeError | None]:
-        try:
-            return [*await reading.get(self._broker, ids)]
-        except DecodeError:
-            return [await self._read_alone(id) for id in ids]
-
-    async def _read_alone(self, id: str) -> Task | DecodeError | None:
-        try:
-            return (await reading.get(self._broker, [id]))[0]
-        except DecodeError as exc:
-            return exc
+        return await reading.each(self._broker, ids)
 
     def _answer(self, reply: Submitted | Refusal) -> Answer:
         if isinstance(reply, Submitted):

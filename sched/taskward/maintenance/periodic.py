@@ -45,8 +45,9 @@ def janitor(broker: Broker) -> Tick:
     """Removes finished tasks, idempotency keys and silent workers whose retention has passed."""
 
     async def tick() -> None:
-        while await broker.forget() >= MOST_PER_CALL:
-            await trio.lowlevel.checkpoint()
+        while True:
+            if await broker.forget() < MOST_PER_CALL:
+                return
 
     return tick
 

@@ -6,6 +6,9 @@ import msgspec
 
 from taskward.task import CancelCause, ErrorInfo, RetryPolicy
 
+# What a handler may ask for at most, in seconds: a year.
+LONGEST_WAIT = 31_536_000.0
+
 
 class Succeeded(msgspec.Struct, frozen=True):
     """The handler returned; `result` is its value as JSON bytes."""
@@ -95,11 +98,16 @@ def decide(outcome: Outcome, *, attempt: int, max_attempts: int, policy: RetryPo
         case RetryAsked(after, error):
             if spent:
                 return Bury("exception", error)
-            return RetryIn(backoff(policy, attempt, dice=dice) if after is None else after, "asked", error)
+            return RetryIn(backoff(policy, attempt, dice=dice) if after is None else _bounded(after), "asked", error)
         case Stopped(cause):
             return _after_stop(cause, spent=spent, delay=backoff(policy, attempt, dice=dice))
         case _:
             assert_never(outcome)
+
+
+def _bounded(seconds: float) -> float:
+    """A handler's word, as a length of time: no less than nothing, no more than LONGEST_WAIT."""
+    return min(max(seconds, 0.0), LONGEST_WAIT) if seconds == seconds else 0.0
 
 
 def _after_stop(cause: CancelCause, *, spent: bool, delay: float) -> Decision:

@@ -148,7 +148,10 @@ class Pool:
         return self._claiming and self._free > 0 and trio.current_time() >= self._next_claim
 
     async def _step(self, ended: list[_Ended], wanted: int, outage: Outage) -> Step:
-        """Repeat the very same step until it is answered: a lost reply is answered again."""
+        """Repeat the very same step until it is answered: a lost reply is answered again.
+
+        Or until a stop, where nothing is held: what a claim has taken whose answer never came is reaped.
+        """
         self._number += 1
         settlements = [end.settlement for end in ended]
         shares = self._shares.take(wanted)
@@ -158,6 +161,8 @@ class Pool:
                     settlements, worker=self._worker_id, number=self._number, shares=shares, wanted=wanted
                 )
             except BrokerUnavailable as exc:
+                if not self._claiming and not self.held:
+                    return Step("", [], [], 0, None)
                 await outage.sit_out(exc)
             else:
                 outage.over()
