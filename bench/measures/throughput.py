@@ -60,6 +60,7 @@ def scale(setup: Setup) -> list[Reading]:
         name = f"no-op, {count} worker{'s' if count > 1 else ''}"
         readings += [
             Reading(name, "tasks/s", drained.rate),
+            Reading(f"{name}: workers' CPU", "us a task", drained.worker_us),
             Reading(f"{name}: server CPU", "us a task", drained.server_us),
             Reading(f"{name}: of that in scripts", "us a task", drained.script_us),
         ]

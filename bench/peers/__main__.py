@@ -189,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="runs of everything (%(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="about how long a figure takes")
     parser.add_argument(
-        "--patience", type=float, default=90.0, metavar="S", help="how long killed tasks are waited for"
+        "--patience", type=float, default=120.0, metavar="S", help="how long killed tasks are waited for"
     )
     parser.add_argument(
         "--pin", type=_cpus, default=frozenset(), metavar="CPUS", help="no-ops also with the worker there: 1 or 0,1"

@@ -50,6 +50,12 @@ class Machine(Verbs):
     def more_come_than_there_is_room_for(self, due: tuple[str, int] | None, again: bool) -> None:
         self.submit([(id, "high", due, None, None, 1) for id in "abcde"], again)
 
+    @rule(due=DUE)
+    def work_comes_during_a_pause(self, due: tuple[str, int] | None) -> None:
+        self.pause_or_resume("high", paused=True)
+        self.more_come_than_there_is_room_for(due, again=False)
+        self.step("w1", [], 9, 5)
+
     @rule(ms=FORWARD_MS, reaped=st.booleans())
     def a_claims_reply_is_lost(self, ms: int, reaped: bool) -> None:
         self.everything()
