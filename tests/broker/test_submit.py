@@ -78,8 +78,8 @@ async def test_a_replay_is_known_in_every_state(rig: Rig) -> None:
 async def test_another_task_under_the_same_id_is_a_conflict(rig: Rig) -> None:
     await rig.submit("a", payload=1)
     before = rig.store.read()
-    assert await rig.submit("a", payload=2) == [Refusal("a", conflict=True, waiting=1)]
-    assert await rig.submit("a", payload=1, priority="low") == [Refusal("a", conflict=True, waiting=1)]
+    assert await rig.submit("a", payload=2) == [Refusal("a", conflict=True, waiting=0)]
+    assert await rig.submit("a", payload=1, priority="low") == [Refusal("a", conflict=True, waiting=0)]
     assert rig.store.read() == before
 
 
@@ -87,7 +87,7 @@ async def test_an_id_twice_in_one_call(rig: Rig) -> None:
     assert await rig.broker.submit([task("a"), task("a"), task("a", payload=2)]) == [
         Submitted("a", CREATED),
         Submitted("a", KNOWN),
-        Refusal("a", conflict=True, waiting=1),
+        Refusal("a", conflict=True, waiting=0),
     ]
     assert rig.store["ready:high"] == {"a": rig.clock.us}
 
@@ -104,7 +104,7 @@ async def test_an_idempotency_key_stands_for_its_first_task(rig: Rig) -> None:
 
 async def test_a_key_with_another_task_is_a_conflict(rig: Rig) -> None:
     await rig.submit("a", idempotency_key="k")
-    assert await rig.submit("b", idempotency_key="k", payload=2) == [Refusal("a", conflict=True, waiting=1)]
+    assert await rig.submit("b", idempotency_key="k", payload=2) == [Refusal("a", conflict=True, waiting=0)]
     assert list(rig.store["spec"]) == ["a"]
 
 
@@ -135,7 +135,7 @@ async def test_a_key_outlives_its_task(rig: Rig) -> None:
 async def test_an_id_comes_before_a_key(rig: Rig) -> None:
     await rig.submit("a", idempotency_key="k")
     await rig.submit("b")
-    assert await rig.submit("b", idempotency_key="k") == [Refusal("b", conflict=True, waiting=2)]
+    assert await rig.submit("b", idempotency_key="k") == [Refusal("b", conflict=True, waiting=0)]
 
 
 async def test_the_depth_limit_counts_what_waits(rig: Rig) -> None:

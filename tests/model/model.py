@@ -44,7 +44,7 @@ class Model(Books):
             scheduled = self.at("scheduled", priority)
             woken += bool(scheduled) and scheduled[0].id in new
         self.push_wake(woken)
-        waiting = self.waiting()
+        waiting = self.waiting() if self.terms.max_queue_depth else 0
         return [Refusal(a.id, a.conflict, waiting) if isinstance(a, Refusal) else a for a in answers]
 
     def step(

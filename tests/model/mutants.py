@@ -50,8 +50,8 @@ MUTANTS = [
     Mutant(PRELUDE, "history is not bounded", "while #lines > HISTORY_BYTES do", "while false do", _SHORT),
     Mutant(PRELUDE, "history loses its newest", "if cut >= #lines then break end", "", _SHORT),
     Mutant(PRELUDE, "history is overwritten", "(call('HGET', history, id) or '') .. line", "line"),
-    Mutant(PRELUDE, "markers are not bounded", "math.min(n, WAKE_LIMIT - call('LLEN', wake))", "n", _FEW),
-    Mutant(PRELUDE, "nobody is woken", "do call('RPUSH', wake, '1') end", "do end"),
+    Mutant(PRELUDE, "markers are not bounded", "unpack(markers)) > WAKE_LIMIT", "unpack(markers)) > 1e9", _FEW),
+    Mutant(PRELUDE, "nobody is woken", "if n <= 0 then return end", "do return end"),
     Mutant(PRELUDE, "start_by is not read", "if string.byte(text) == COMMA then return nil end", "do return nil end"),
     Mutant(
         PRELUDE,

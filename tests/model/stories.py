@@ -50,6 +50,14 @@ class Machine(Verbs):
     def more_come_than_there_is_room_for(self, due: tuple[str, int] | None, again: bool) -> None:
         self.submit([(id, "high", due, None, None, 1) for id in "abcde"], again)
 
+    @rule()
+    def one_of_many_retries_is_claimed(self) -> None:
+        claims = self.everything().claims
+        self.step("w1", [(claim.id, claim.token, RetryIn(1.5, "exception"), LINE) for claim in claims], 0, 0)
+        self.rig.clock.move(ms=1500)
+        self.step("w1", [], 1, 1)
+        trio.from_thread.run(self._read)
+
     @rule(due=DUE)
     def work_comes_during_a_pause(self, due: tuple[str, int] | None) -> None:
         self.pause_or_resume("high", paused=True)

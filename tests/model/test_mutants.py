@@ -45,7 +45,7 @@ async def test_the_scripts_tests_notice(
 @pytest.mark.parametrize("mutant", [mutant for mutant in MUTANTS if not mutant.unseen], ids=str)
 async def test_the_model_notices(mutant: Mutant, mutated: None, connection: Connection, client: "redis.Redis") -> None:
     with pytest.raises(BaseException):  # noqa: B017, PT011 - whatever the machine stumbles over
-        await explore(connection, client, examples=500, steps=30, seeded=True, shrink=False)
+        await explore(connection, client, examples=1000, steps=30, seeded=True, shrink=False)
 
 
 async def _first_failure(connection: Connection, client: "redis.Redis", name: str) -> str | None:

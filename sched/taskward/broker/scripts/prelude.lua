@@ -48,7 +48,10 @@ end
 -- Idle workers block on `wake`. Its length is bounded: losing a marker costs nothing while another is there.
 local WAKE_LIMIT = 64
 local function push_wake(wake, n)
-  for _ = 1, math.min(n, WAKE_LIMIT - call('LLEN', wake)) do call('RPUSH', wake, '1') end
+  if n <= 0 then return end
+  local markers = {}
+  for i = 1, math.min(n, WAKE_LIMIT) do markers[i] = '1' end
+  if call('RPUSH', wake, unpack(markers)) > WAKE_LIMIT then call('LTRIM', wake, 0, WAKE_LIMIT - 1) end
 end
 
 -- A task's history is bounded too: the oldest attempts go first.

@@ -2,7 +2,7 @@
 -- KEYS spec idempotency idempotency_expiry wake; ready scheduled retry
 -- ARGV 2 most tasks that may wait, 0 for no limit; 3 retention of idempotency keys ms;
 --      then 6 a task: id, priority (1..P), due ('' now, '+ms' from now, or Unix ms), start_by ms or '', idempotency key or '', "<traceparent>;<JSON>"
--- RETURNS waiting tasks after the call, then per task: code, id of the task that answers it
+-- RETURNS waiting tasks after the call where there is a limit, then per task: code, id of the task that answers it
 --      codes 1 created, 2 replay (the same was submitted before), 3 conflict (a different one was), 4 the queue is full
 -- INVARIANT an id is in `spec` if and only if it is in exactly one place
 local limit, key_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -10,7 +10,11 @@ local FIRST, WIDTH = 4, 6
 local CREATED, REPLAY, CONFLICT, FULL = 1, 2, 3, 4
 
 local waiting = 0
-for p = 1, P do waiting = waiting + call('ZCARD', ready[p]) + call('ZCARD', scheduled[p]) + call('ZCARD', retry[p]) end
+if limit > 0 then
+  for p = 1, P do
+    waiting = waiting + call('ZCARD', ready[p]) + call('ZCARD', scheduled[p]) + call('ZCARD', retry[p])
+  end
+end
 
 local function json_of(text) return string.sub(text, string.find(text, ';', 1, true) + 1) end
 
@@ -85,5 +89,5 @@ for p = 1, P do
   if #to_scheduled[p] > 0 and new[call('ZRANGE', scheduled[p], 0, 0)[1]] then woken = woken + 1 end
 end
 push_wake(wake, woken)
-out[1] = waiting
+if limit > 0 then out[1] = waiting end
 return out
