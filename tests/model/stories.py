@@ -168,13 +168,23 @@ class Machine(Verbs):
         assert (sample.running, sample.finished) == (len(self.model.at("running")), len(self.model.at("done")))
 
 
-def tell_every_end(machine: Machine) -> None:
-    """Without dice: every decision about a task, also one that is being cancelled, one that was reaped, and both."""
+def tell_the_rare(machine: Machine) -> None:
+    """Without dice: every decision, also about a task that is being cancelled or was reaped; and what seldom comes up."""
     for decision, flagged, late in itertools.product(EVERY_DECISION, (0, 9), (False, True)):
         machine.everything_ends([decision], flagged, late=late)
         machine.time_passes(60_000)
         machine.everything_ends([Complete(b"1")], 9, late=False)
         machine.retention_ends(dead_too=True)
-    for started in (True, False):
+    for started, due in itertools.product((True, False), (None, ("delay_ms", 99_000))):
+        machine.more_come_than_there_is_room_for(due, again=True)
         machine.what_waits_is_started_or_cancelled(started)
+        machine.retention_ends(dead_too=True)
+    machine.submit([("a", "high", ("delay_ms", 1), ("expires_ms", 900), None, 1)], again=False)
+    machine.time_passes(1000)
+    machine.a_task_expires("b", 900)
+    machine.retention_ends(dead_too=True)
+    (lease, *_) = machine.everything().claims
+    machine.progress(0, b'{"current":1}')
+    machine.step("w1", [(lease.id, lease.token, Complete(b"1"), b"")], 0, 0)
+    machine.progress(0, b'{"current":2}')
     machine.teardown()

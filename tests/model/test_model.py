@@ -14,7 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from taskward.broker.connection import Connection
 from tests.model.draws import TERMS
-from tests.model.stories import Machine, tell_every_end
+from tests.model.stories import Machine, tell_the_rare
 from tests.support.rig import Rig
 
 _numbers = itertools.count()
@@ -40,13 +40,13 @@ async def explore(
         phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
         print_blob=False,
     )
-    await trio.to_thread.run_sync(tell_every_end, begin())
+    await trio.to_thread.run_sync(tell_the_rare, begin())
     machines: Any = begin  # a factory is as good as a class
     await trio.to_thread.run_sync(partial(run_state_machine_as_test, machines, settings=how))
     return counts
 
 
-# What must have happened in the seeded stories, ten times or once: a model that never saw it proves nothing about it.
+# What must have happened in the seeded stories, often or at all: a model that never saw it proves nothing about it.
 OFTEN = (
     "new -> queued",
     "new -> scheduled",
@@ -62,7 +62,6 @@ OFTEN = (
     "dead -> queued",
     "succeeded -> gone",
     "cancelled -> gone",
-    "expired -> gone",
     "reaped queued",
     "reaped retrying",
     "reaped dead",
@@ -94,6 +93,7 @@ AT_ALL = (
     "retrying -> queued",
     "retrying -> cancelled",
     "dead -> gone",
+    "expired -> gone",
     "verdict C",
     "progress True",
     "progress False",
@@ -102,7 +102,7 @@ AT_ALL = (
 
 async def test_the_store_is_as_the_model_says(connection: Connection, client: "redis.Redis") -> None:
     counts = await explore(connection, client, examples=150, steps=30, seeded=True)
-    assert not {what: counts[what] for what in OFTEN if counts[what] < 10}
+    assert not {what: counts[what] for what in OFTEN if counts[what] < 5}
     assert not [what for what in AT_ALL if not counts[what]]
 
 
