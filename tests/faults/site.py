@@ -26,6 +26,7 @@ from tests.worker.workshop import PRIORITIES, Workshop
 
 QUEUE = "site"
 LEASE_MS = 10_000
+CONCURRENCY = 10
 # How soon after Redis' return the next task must have begun.
 RESUMED_SECONDS = 2.0
 PATIENCE = 20.0
@@ -78,7 +79,7 @@ class Site:
                 ("sampler", sampler(broker, self.said)),
             ):
                 nursery.start_soon(partial(every, 0.2, name, tick, observe=self.said))
-            async with self._serving(lease_ms), self.worker.working(lease_ms=lease_ms):
+            async with self._serving(lease_ms), self.worker.working(lease_ms=lease_ms, concurrency=CONCURRENCY):
                 yield
             nursery.cancel_scope.cancel()
 
@@ -203,4 +204,4 @@ async def open_site(server: Server, *, wire: bool) -> AsyncIterator[Site]:
         nursery.cancel_scope.cancel()
 
 
-__all__ = ["Site", "State", "cpu_share", "open_site", "outcomes", "unavailable"]
+__all__ = ["CONCURRENCY", "Site", "State", "cpu_share", "open_site", "outcomes", "unavailable"]

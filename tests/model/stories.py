@@ -169,7 +169,7 @@ class Machine(Verbs):
 
 
 def tell_the_rare(machine: Machine) -> None:
-    """Without dice: every decision, also about a task that is being cancelled or was reaped; and what seldom comes up."""
+    """Without dice: every decision, also about what is being cancelled or was reaped; and all that seldom comes up."""
     for decision, flagged, late in itertools.product(EVERY_DECISION, (0, 9), (False, True)):
         machine.everything_ends([decision], flagged, late=late)
         machine.time_passes(60_000)
@@ -183,7 +183,7 @@ def tell_the_rare(machine: Machine) -> None:
     machine.time_passes(1000)
     machine.a_task_expires("b", 900)
     machine.retention_ends(dead_too=True)
-    (lease, *_) = machine.everything().claims
+    *_, lease = machine.everything().claims
     machine.progress(0, b'{"current":1}')
     machine.step("w1", [(lease.id, lease.token, Complete(b"1"), b"")], 0, 0)
     machine.progress(0, b'{"current":2}')
