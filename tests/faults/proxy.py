@@ -224,6 +224,7 @@ def _listener(port: int) -> socket.socket:
 
 
 def _reset(stream: trio.SocketStream) -> None:
-    """Close with RST: what is under way is lost on both sides."""
-    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    stream.socket.close()
+    """Close with RST: what is under way is lost on both sides. One that is closed stays so."""
+    if stream.socket.fileno() != -1:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        stream.socket.close()
