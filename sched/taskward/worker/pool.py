@@ -78,6 +78,8 @@ class Pool:
         self._observe = observe
         self._span = span
         self._free = concurrency
+        # Half the slots at a time: one half works while the store is asked for the other.
+        self._most_per_claim = min(MOST_PER_STEP, max(10, concurrency // 2))
         self._ended: list[_Ended] = []
         self._number = 0
         self._claiming = True
@@ -131,7 +133,7 @@ class Pool:
         while self._claiming or self.held:
             await self._until_worth_a_step()
             ended, self._ended = self._ended[:MOST_PER_STEP], self._ended[MOST_PER_STEP:]
-            wanted = min(self._free, MOST_PER_STEP) if self._claiming else 0
+            wanted = min(self._free, self._most_per_claim) if self._claiming else 0
             if not ended and not wanted:
                 continue
             step = await self._step(ended, wanted, outage)
