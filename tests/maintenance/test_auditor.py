@@ -62,6 +62,16 @@ async def test_each_way_to_break_the_store_is_found_and_repaired_where_that_is_s
     assert (findings == []) == (done != "left")
 
 
+async def test_a_dead_task_that_lost_its_place_stays_dead(rig: Rig) -> None:
+    (lease,) = await rig.running("pill")
+    await rig.settle(lease, Bury("exception"))
+    await rig.connection.command("ZREM", rig.store.key("dead:high"), "pill")
+    assert (await audit(rig.broker, repair=True))[1] == [Finding("pill", "missing_place", "kept")]
+    assert await rig.claim(1) == []
+    assert list(rig.store["dead:high"]) == ["pill"]
+    assert (await audit(rig.broker, repair=False))[1] == []
+
+
 async def test_a_repaired_task_runs_again(rig: Rig) -> None:
     await rig.running("lost")
     await rig.connection.command("ZREM", rig.store.key("running"), "lost")

@@ -126,3 +126,8 @@ def test_backoff_is_a_length_of_time_within_its_bounds(policy: RetryPolicy, atte
 @given(POLICIES, st.integers(1, 1000))
 def test_backoff_never_shrinks(policy: RetryPolicy, attempt: int) -> None:
     assert backoff(policy, attempt, dice=0.5) <= backoff(policy, attempt + 1, dice=0.5)
+
+
+def test_a_multiplier_beyond_all_bounds_is_the_longest_wait() -> None:
+    policy = RetryPolicy(base_seconds=1.0, max_seconds=600.0, multiplier=1e10)
+    assert backoff(policy, 100, dice=0.0) == 600.0

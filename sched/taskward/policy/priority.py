@@ -8,7 +8,7 @@ class Shares:
 
     Smooth weighted round robin (as in nginx's upstream balancer): every priority earns its weight a
     turn, the richest serves and pays the sum. No dice, no starvation: a priority of weight w out of W is
-    served at least once in ceil(W / w) turns. A share nobody needs goes to the others, highest first (in `step`).
+    served exactly w times in any W consecutive turns. A share nobody needs goes to the others, highest first (`step`).
     """
 
     def __init__(self, weights: Sequence[int], *, strict: bool) -> None:

@@ -81,7 +81,10 @@ def backoff(policy: RetryPolicy, attempt: int, *, dice: float) -> float:
 
     Full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015) where policy.jitter is 1.
     """
-    ceiling = min(policy.max_seconds, policy.base_seconds * policy.multiplier ** min(attempt - 1, 64))
+    try:
+        ceiling = min(policy.max_seconds, policy.base_seconds * policy.multiplier ** min(attempt - 1, 64))
+    except OverflowError:  # a handler's own policy may have any multiplier
+        ceiling = policy.max_seconds
     return ceiling * (1.0 - policy.jitter * dice)
 
 

@@ -51,6 +51,10 @@ local function put_back(id, r)
   for q = 1, P do
     if r and priority_of(ready[q]) == r.priority then p = q end
   end
+  if r and r.state == 'D' then -- given up on: it does not run again by itself
+    call('ZADD', dead[p], int(now_ms), id)
+    return 'kept'
+  end
   if r then
     r.state, r.token, r.finished = 'Q', '0', int(now_ms)
     call('HSET', record, id, format_record(r))
