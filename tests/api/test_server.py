@@ -20,7 +20,7 @@ from taskward.broker.embedded import free_port
 from taskward.client import gateway
 from taskward.config import Config
 from taskward.errors import ConfigError
-from taskward.events import BrokerCalled, SampleFailed, ignore
+from taskward.events import BrokerCalled, OutageBegan, SampleFailed, ignore
 from tests.api.conftest import Api, Open
 
 
@@ -48,6 +48,7 @@ async def test_without_redis_it_lives_but_is_not_ready(open_api: Open, monkeypat
         summary = (await api.http.get("/metrics/summary")).json()
         assert (summary["stale"], summary["sampled_at"], summary["processing_inflight"]) == (True, None, None)
         assert SampleFailed() in api.events
+        assert [event.part for event in api.events if isinstance(event, OutageBegan)] == ["api"]  # not once a try
 
 
 async def test_a_taken_port_is_one_clear_line(broker: Broker) -> None:

@@ -12,6 +12,7 @@ import trio
 
 from taskward.api.summary import Rates, Window, Work
 from taskward.broker.broker import WORKER_SILENT_MS, Broker
+from taskward.broker.outage import Outage
 from taskward.client.view import instant
 from taskward.errors import BrokerUnavailable
 from taskward.events import Observer, PrioritySample, QueueSampled, SampleFailed
@@ -107,14 +108,18 @@ class Sampling:
         }
 
     async def run(self) -> NoReturn:
-        """Sample until cancelled; then say that this process leaves."""
+        """Sample until cancelled; then say that this process leaves. An outage is told once, and its end."""
+        outage = Outage("api", self._observe)
         try:
             while True:
                 try:
                     await self._sample()
-                except BrokerUnavailable:
+                except BrokerUnavailable as exc:
                     self._observe(SampleFailed())
-                await trio.sleep(self._interval)
+                    await outage.sit_out(exc)
+                else:
+                    outage.over()
+                    await trio.sleep(self._interval)
         finally:
             with trio.move_on_after(LEAVE_SECONDS, shield=True):
                 await self._leave()
