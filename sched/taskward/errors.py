@@ -60,10 +60,6 @@ class DecodeError(TaskwardError):
     """Stored bytes are not a task."""
 
 
-class LeaseLost(TaskwardError):
-    """The token is no longer the task's: somebody else may run it. Nothing was written."""
-
-
 class Retry(Exception):
     """Raised by a handler: run this task again in `after` seconds (default: its retry policy's delay)."""
 

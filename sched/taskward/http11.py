@@ -269,7 +269,7 @@ class _Inbox:
 
 
 def _encode(response: Response, *, head_only: bool, last: bool) -> bytes:
-    lines = [f"HTTP/1.1 {_status_line(response.status)}", f"Date: {_date(int(time.time()))}"]
+    lines = [f"HTTP/1.1 {status_line(response.status)}", f"Date: {http_date(int(time.time()))}"]
     if response.status not in (204, 304):
         lines.append(f"Content-Length: {len(response.body)}")
     if response.body:
@@ -284,10 +284,12 @@ def _encode(response: Response, *, head_only: bool, last: bool) -> bytes:
 
 
 @lru_cache
-def _status_line(status: int) -> str:
+def status_line(status: int) -> str:
+    """Code and phrase, as in "202 Accepted"."""
     return f"{status} {HTTPStatus(status).phrase}"
 
 
 @lru_cache(maxsize=2)
-def _date(second: int) -> str:
+def http_date(second: int) -> str:
+    """Unix seconds as a Date header has them."""
     return formatdate(second, usegmt=True)

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -24,6 +23,7 @@ from taskward.api.service import Service
 from taskward.api.tasks import accept_task
 from taskward.errors import TaskwardError
 from taskward.events import HttpAnswered, SubmissionRefused
+from taskward.http11 import http_date, status_line
 
 LINE = b"POST /tasks HTTP/1.1\r\n"
 END = b"\r\n\r\n"
@@ -209,17 +209,8 @@ def _render(status: int, body: bytes, content_type: str, headers: dict[str, str]
     if last:
         more += "Connection: close\r\n"
     head = (
-        f"HTTP/1.1 {_status(status)}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
-        f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nDate: {_date(int(time.time()))}\r\n{more}\r\n"
+        f"HTTP/1.1 {status_line(status)}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+        f"Date: {http_date(int(time.time()))}\r\n"
+        f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{more}\r\n"
     )
     return head.encode("latin-1") + body
-
-
-@lru_cache
-def _status(status: int) -> str:
-    return f"{status} {HTTPStatus(status).phrase}"
-
-
-@lru_cache(maxsize=2)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)

@@ -95,6 +95,17 @@ class Broker:
         self._clock = clock
         self._keys_of: dict[str, list[str]] = {}
 
+    @classmethod
+    def of(cls, config: Config, connection: Connection, *, observe: Observer) -> "Broker":
+        """The queue of these settings."""
+        return cls(
+            connection,
+            queue=config.queue,
+            priorities=config.priority_names,
+            terms=Terms.of(config),
+            observe=observe,
+        )
+
     async def call(self, name: str, args: Sequence[Argument]) -> Any:
         """Run one script, and tell how long it took."""
         loaded = script.load(name)

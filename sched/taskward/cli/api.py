@@ -5,15 +5,14 @@ from functools import partial
 import trio
 
 from taskward.api.server import run_api
-from taskward.broker.broker import Broker, Terms
+from taskward.api.service import METRICS_ADDR
+from taskward.broker.broker import Broker
 from taskward.broker.connection import open_connection
 from taskward.cli.process import bound, new_instance_id, open_telemetry, trusted
 from taskward.cli.signals import stop_on_signal
 from taskward.config import Config, split_addr
 from taskward.events import Lifecycle
 from taskward.telemetry.scrape import serve_scrapes
-
-METRICS_ADDR = ":2112"
 
 
 def run(config: Config) -> int:
@@ -30,13 +29,7 @@ async def _run(config: Config) -> int:
         open_connection(config.redis_url, name=f"taskward-api {instance_id}") as connection,
         trio.open_nursery() as background,
     ):
-        broker = Broker(
-            connection,
-            queue=config.queue,
-            priorities=config.priority_names,
-            terms=Terms.of(config),
-            observe=telemetry.observe,
-        )
+        broker = Broker.of(config, connection, observe=telemetry.observe)
         await background.start(stop_on_signal, stop, background.cancel_scope.cancel)
         host, port = split_addr("METRICS_ADDR", metrics_addr)
         with bound("METRICS_ADDR", metrics_addr):

@@ -12,19 +12,16 @@ import uuid_utils
 
 from taskward import __version__
 from taskward.app import App
-from taskward.broker.broker import MOST_PER_CALL, Broker, Terms
+from taskward.broker.broker import MOST_PER_CALL, Broker
 from taskward.broker.connection import open_connection
 from taskward.broker.keys import FAMILIES, NAMED
 from taskward.cli.check import without_password
 from taskward.cli.process import new_instance_id
+from taskward.cli.worker import keeper_of, pool_of
 from taskward.config import Config
 from taskward.errors import ConfigError
-from taskward.policy.priority import Shares
 from taskward.task import Spec, Submission
 from taskward.telemetry.metrics import Metrics
-from taskward.worker.executor import Executor
-from taskward.worker.keeper import Keeper
-from taskward.worker.pool import Defaults, Pool
 
 PINGS = 200
 PAUSE_SECONDS = 0.01
@@ -52,13 +49,7 @@ async def _run(config: Config, tasks: int, samples: int) -> None:
         version=__version__,
     )
     async with open_connection(config.redis_url, name="taskward-bench") as connection:
-        broker = Broker(
-            connection,
-            queue=config.queue,
-            priorities=config.priority_names,
-            terms=Terms.of(config),
-            observe=metrics.observe,
-        )
+        broker = Broker.of(config, connection, observe=metrics.observe)
         for warning in await broker.check():
             print(f"warning: {warning}")
         print(f"Redis at {without_password(config.redis_url)}, one worker with {config.worker_concurrency} slots.")
@@ -121,27 +112,8 @@ class _Work:
 
 @asynccontextmanager
 async def _worker(config: Config, broker: Broker, app: App, worker_id: str, metrics: Metrics) -> AsyncIterator[None]:
-    pool = Pool(
-        app=app,
-        broker=broker,
-        worker_id=worker_id,
-        concurrency=config.worker_concurrency,
-        shares=Shares([weight for _, weight in config.priorities], strict=config.priority_mode == "strict"),
-        defaults=Defaults.of(config),
-        executor=Executor(
-            threads=trio.CapacityLimiter(1),
-            processes=trio.CapacityLimiter(1),
-            max_result_bytes=config.max_payload_bytes,
-        ),
-        observe=metrics.observe,
-    )
-    keeper = Keeper(
-        broker=broker,
-        held=pool.held,
-        lease_seconds=config.lease_ms / 1000,
-        cancel_grace=config.cancel_grace_ms / 1000,
-        observe=metrics.observe,
-    )
+    pool = pool_of(config, app=app, broker=broker, worker_id=worker_id, observe=metrics.observe)
+    keeper = keeper_of(config, broker=broker, pool=pool, observe=metrics.observe)
     async with trio.open_nursery() as keeping:
         keeping.start_soon(keeper.run)
         async with trio.open_nursery() as working:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from taskward.broker.broker import Broker, Terms
+from taskward.broker.broker import Broker
 from taskward.broker.connection import open_connection
 from taskward.config import Config
 from taskward.errors import BrokerRefused, BrokerUnavailable
@@ -28,13 +28,7 @@ def run(config: Config, *, store: bool = False, repair: bool = False) -> int:
 async def _run(config: Config, store: bool, repair: bool) -> int:
     url = without_password(config.redis_url)
     async with open_connection(config.redis_url, name="taskward-check") as connection:
-        broker = Broker(
-            connection,
-            queue=config.queue,
-            priorities=config.priority_names,
-            terms=Terms.of(config),
-            observe=ignore,
-        )
+        broker = Broker.of(config, connection, observe=ignore)
         try:
             for warning in await broker.check():
                 print(f"warning: {warning}")

@@ -7,21 +7,21 @@ from functools import partial
 import trio
 
 from taskward.app import App, load
-from taskward.broker.broker import Broker, Terms
+from taskward.broker.broker import Broker
 from taskward.broker.connection import open_connection
 from taskward.broker.lifeline import Lifeline
 from taskward.cli.process import Telemetry, bound, new_instance_id, open_telemetry, trusted
 from taskward.cli.signals import stop_on_signal
 from taskward.config import Config, split_addr
 from taskward.errors import BrokerUnavailable
-from taskward.events import Lifecycle
+from taskward.events import Lifecycle, Observer
 from taskward.maintenance.auditor import auditor
 from taskward.maintenance.periodic import every, janitor, reaper, sampler
 from taskward.policy.priority import Shares
 from taskward.telemetry.scrape import serve_scrapes
 from taskward.worker.executor import Executor
 from taskward.worker.keeper import Keeper
-from taskward.worker.pool import Defaults, Pool
+from taskward.worker.pool import Defaults, Pool, Span
 from taskward.worker.report import Report
 from taskward.worker.watchdog import Watchdog
 
@@ -39,6 +39,38 @@ def run(config: Config, app_path: str) -> int:
     return trio.run(partial(_run, config, app))
 
 
+def pool_of(
+    config: Config, *, app: App, broker: Broker, worker_id: str, observe: Observer, span: Span | None = None
+) -> Pool:
+    """The pool of these settings."""
+    return Pool(
+        app=app,
+        broker=broker,
+        worker_id=worker_id,
+        concurrency=config.worker_concurrency,
+        shares=Shares([weight for _, weight in config.priorities], strict=config.priority_mode == "strict"),
+        defaults=Defaults.of(config),
+        executor=Executor(
+            threads=trio.CapacityLimiter(config.worker_concurrency),
+            processes=trio.CapacityLimiter(os.cpu_count() or 1),
+            max_result_bytes=config.max_payload_bytes,
+        ),
+        observe=observe,
+        span=span,
+    )
+
+
+def keeper_of(config: Config, *, broker: Broker, pool: Pool, observe: Observer) -> Keeper:
+    """The keeper of a pool's leases."""
+    return Keeper(
+        broker=broker,
+        held=pool.held,
+        lease_seconds=config.lease_ms / 1000,
+        cancel_grace=config.cancel_grace_ms / 1000,
+        observe=observe,
+    )
+
+
 async def _run(config: Config, app: App) -> int:
     worker_id = new_instance_id()
     metrics_addr = config.metrics_addr or METRICS_ADDR
@@ -48,13 +80,7 @@ async def _run(config: Config, app: App) -> int:
         ) as telemetry,
         open_connection(config.redis_url, name=f"taskward-worker {worker_id}") as connection,
     ):
-        broker = Broker(
-            connection,
-            queue=config.queue,
-            priorities=config.priority_names,
-            terms=Terms.of(config),
-            observe=telemetry.observe,
-        )
+        broker = Broker.of(config, connection, observe=telemetry.observe)
         worker = _Worker(config, app, broker, telemetry, worker_id=worker_id, metrics_addr=metrics_addr)
         return await worker.serve()
 
@@ -65,39 +91,20 @@ class _Worker:
     def __init__(
         self, config: Config, app: App, broker: Broker, telemetry: Telemetry, *, worker_id: str, metrics_addr: str
     ) -> None:
-        lease_seconds = config.lease_ms / 1000
         self._config = config
         self._broker = broker
         self._telemetry = telemetry
         self._observe = telemetry.observe
         self._worker_id = worker_id
         self._metrics_addr = metrics_addr
-        self._pool = Pool(
-            app=app,
-            broker=broker,
-            worker_id=worker_id,
-            concurrency=config.worker_concurrency,
-            shares=Shares([weight for _, weight in config.priorities], strict=config.priority_mode == "strict"),
-            defaults=Defaults.of(config),
-            executor=Executor(
-                threads=trio.CapacityLimiter(config.worker_concurrency),
-                processes=trio.CapacityLimiter(os.cpu_count() or 1),
-                max_result_bytes=config.max_payload_bytes,
-            ),
-            observe=self._observe,
-            span=telemetry.span,
+        self._pool = pool_of(
+            config, app=app, broker=broker, worker_id=worker_id, observe=self._observe, span=telemetry.span
         )
-        self._keeper = Keeper(
-            broker=broker,
-            held=self._pool.held,
-            lease_seconds=lease_seconds,
-            cancel_grace=config.cancel_grace_ms / 1000,
-            observe=self._observe,
-        )
+        self._keeper = keeper_of(config, broker=broker, pool=self._pool, observe=self._observe)
         self._watchdog = Watchdog(
             lifeline=Lifeline(config.redis_url, queue=config.queue, lease_ms=config.lease_ms),
             held=self._pool.held,
-            lease_seconds=lease_seconds,
+            lease_seconds=config.lease_ms / 1000,
             limit=config.loop_stall_limit_ms / 1000,
             observe=self._observe,
         )

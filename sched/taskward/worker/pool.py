@@ -225,11 +225,12 @@ class Pool:
     async def _attempt(self, running: Running) -> Outcome:
         lease = running.lease
         handler = self._app.handlers.get(lease.spec.type)
+        started = TaskStarted(lease, running.label, (lease.started_us - lease.queued_us) / 1e6)
         if self._span is None:
-            self._observe(TaskStarted(lease, running.label, (lease.started_us - lease.queued_us) / 1e6))
+            self._observe(started)
             return await self._executor.attempt(running, handler)
         with self._span(lease) as running.span:
-            self._observe(TaskStarted(lease, running.label, (lease.started_us - lease.queued_us) / 1e6))
+            self._observe(started)
             return await self._executor.attempt(running, handler)
 
     def _start(self, lease: Lease) -> Running:
