@@ -256,6 +256,8 @@ def redis() -> list[Panel]:
               [(f"sum by (op) (rate(redis_command_seconds_count{{@}}[{RATE}]))", "{{op}}")]),
         lines("Redis errors", "Calls each second that failed.", "ops",
               [(f"sum by (job, kind) (rate(redis_errors_total{{@}}[{RATE}]))", "{{job}}: {{kind}}")]),
+        lines("Redis memory", "Share of the memory Redis may use that is taken.", "percentunit",
+              [("max(redis_memory_used_ratio{@})", "used")]),
     ]
 
 

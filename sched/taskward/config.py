@@ -53,7 +53,17 @@ class Config:
     max_payload_bytes: int = _setting("MAX_PAYLOAD_BYTES", 262_144, "longest payload or result, as JSON", low=2)
     max_body_bytes: int = _setting("MAX_BODY_BYTES", 8_388_608, "longest request body that is not a stream", low=1024)
     max_queue_depth: int = _setting(
-        "MAX_QUEUE_DEPTH", 0, "tasks that may wait before submissions get 429; 0: no limit", low=0
+        "MAX_QUEUE_DEPTH",
+        0,
+        "tasks that may wait before submissions get 429, the lowest priority first; 0: no limit",
+        low=0,
+    )
+    max_memory_percent: int = _setting(
+        "MAX_MEMORY_PERCENT",
+        90,
+        "share of Redis' memory in use from which submissions get 503, the lowest priority first; 0: no guard",
+        low=0,
+        high=100,
     )
     log_level: str = _setting("LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`")
     log_format: str = _setting("LOG_FORMAT", "text", "`text` or `json`")

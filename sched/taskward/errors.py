@@ -41,11 +41,15 @@ class InvalidTransition(TaskwardError):
 
 
 class QueueFull(TaskwardError):
-    """The queue is at its depth limit. `retry_after` is in seconds."""
+    """There is no room for another task of this priority. `retry_after` is in seconds."""
 
     def __init__(self, message: str = "", *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class MemoryLow(QueueFull):
+    """Redis is short of memory, and tasks of this priority are not taken for now."""
 
 
 class BrokerUnavailable(TaskwardError):

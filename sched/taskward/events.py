@@ -87,19 +87,29 @@ class PrioritySample(msgspec.Struct, frozen=True):
 
 
 class QueueSampled(msgspec.Struct, frozen=True):
-    """A reading of the whole queue. `at_ms` is the server's clock; `took` is in seconds."""
+    """A reading of the whole queue. `memory` is the share of what Redis may use that is taken; `at_ms` is the server's
+    clock; `took` is in seconds.
+    """
 
     priorities: tuple[PrioritySample, ...]
     running: int
     cancelling: int
     finished: int
     workers: int
+    memory: float
     at_ms: int
     took: float
 
 
 class SampleFailed(msgspec.Struct, frozen=True):
     """The sampler got no answer: gauges grow old."""
+
+
+class AdmissionChanged(msgspec.Struct, frozen=True):
+    """The priorities refused from now on, because so much (`memory`, a share) of what Redis may use is taken."""
+
+    closed: tuple[str, ...]
+    memory: float
 
 
 class Audited(msgspec.Struct, frozen=True):
@@ -181,6 +191,7 @@ Event = (
     | TasksExpired
     | QueueSampled
     | SampleFailed
+    | AdmissionChanged
     | Audited
     | BrokerCalled
     | OutageBegan

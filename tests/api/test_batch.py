@@ -126,7 +126,7 @@ async def test_a_client_that_reads_only_after_it_has_sent_is_served(api: Api) ->
 
 async def test_a_full_queue_refuses_what_is_too_much(open_api: Open) -> None:
     async with open_api(max_queue_depth=2) as api:
-        results, counts = await stream(api, lines(*[{"type": "echo"}] * 3))
+        results, counts = await stream(api, lines(*[{"type": "echo", "priority": "high"}] * 3))
         assert [result["status"] for result in results] == [202, 202, 429]
         assert counts == {"created": 2, "duplicates": 0, "refused": 1}
 
@@ -149,12 +149,12 @@ async def meet_an_outage(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
     submit = api.broker.submit
 
-    async def failing(submissions: Any) -> Any:
+    async def failing(submissions: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > 1:
             raise BrokerUnavailable
-        return await submit(submissions)
+        return await submit(submissions, **options)
 
     monkeypatch.setattr(api.broker, "submit", failing)
     answer = await api.http.post("/tasks/batch", json=[{"type": "echo"}] * 5)

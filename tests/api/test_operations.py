@@ -180,7 +180,7 @@ async def test_the_summary_is_the_last_sample_and_the_rates_of_the_last_minute(a
 
 @pytest.mark.parametrize(("waiting", "seconds"), [(1, 1.0), (100, 10.0), (100_000, 60.0)])
 async def test_a_refused_client_comes_back_when_the_queue_is_done(broker: Broker, waiting: int, seconds: float) -> None:
-    sampling = Sampling(broker, interval=1, metrics_addr="", observe=ignore, now_ms=lambda: 0)
+    sampling = Sampling(broker, interval=1, most_memory=0.9, metrics_addr="", observe=ignore, now_ms=lambda: 0)
     assert sampling.retry_after(waiting) == 60
     sampling._window.add(0, {})
     sampling._window.add(10, {"w": Work((), {"echo": TypeWork((), 0, succeeded=100)})})

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import redis
 import trio
 
-from taskward.events import HttpAnswered, SubmissionRefused, TasksSubmitted
+from taskward.events import AdmissionChanged, HttpAnswered, SubmissionRefused, TasksSubmitted
 from taskward.policy.retry import Complete, RetryIn
 from tests.api.conftest import Api, Open
 
@@ -57,6 +58,26 @@ async def test_a_full_queue_says_when_to_come_back(open_api: Open) -> None:
         assert answer.json()["type"] == "/problems/queue-full"
         assert 1 <= int(answer.headers["Retry-After"]) <= 60
         assert await api.stored() == 1
+
+
+async def test_short_memory_refuses_the_lowest_priority_first(open_api: Open, client: "redis.Redis") -> None:
+    async with open_api(max_queue_depth=0) as api:
+        known = await api.submit(id="known", priority="low")
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"] / 0.765))
+        try:
+            changed = await api.events.wait_for(lambda event: isinstance(event, AdmissionChanged))
+            assert changed == AdmissionChanged(("low",), changed.memory)
+            answer = await api.http.post("/tasks", json={"type": "echo", "priority": "low"})
+            assert (answer.status_code, answer.json()["type"]) == (503, "/problems/memory-low")
+            assert 1 <= int(answer.headers["Retry-After"]) <= 60
+            again = await api.http.post("/tasks", json={"type": "echo", "priority": "low", "id": known})
+            assert again.status_code == 200
+            await api.submit(priority="default")
+        finally:
+            client.config_set("maxmemory", "0")
+        await api.events.wait_for(lambda event: isinstance(event, AdmissionChanged) and not event.closed)
+        await api.submit(priority="low")
+        assert SubmissionRefused("memory-low") in api.events
 
 
 async def test_submissions_in_flight_together_share_a_round_trip(api: Api) -> None:

@@ -63,6 +63,7 @@ async def test_a_new_task_in_no_place_is_queued(rig: Rig) -> None:
     assert {"ready:high", "ready:low"}.isdisjoint(rig.store.read())
     assert await rig.broker.audit(["a"], repair=True) == [("a", "missing_place", "queued")]
     assert rig.store["ready:low"] == {"a": rig.clock.us}  # nothing says of which priority it was
+    assert rig.store["wake"] == ["1", "1"]
 
 
 async def test_a_running_task_without_a_lease_is_queued_and_its_holder_fenced(rig: Rig) -> None:

@@ -16,7 +16,7 @@ SCRIPTS = [name for name in NAMES if name != "prelude"]
 
 # A call's command and the expression that names its key.
 CALL = re.compile(r"\b(?:call|in_chunks)\('([A-Z]+)'(?:, ([\w.]+(?:\[[^]]*\])?))?")
-KEYLESS = {"TIME", "PUBLISH"}
+KEYLESS = {"INFO", "TIME", "PUBLISH"}
 WRITES = re.compile(r"'(?:SET|DEL|[HLRSZ](?:SET|SETNX|DEL|PUSH|POP|ADD|REM|REMRANGEBYRANK))'")
 # Locals that stand for a declared key: loop variables and parameters over declared names only.
 ALIASES = {

@@ -23,7 +23,7 @@ async def test_an_ended_task_leaves_every_key(rig: Rig) -> None:
     assert {"spec", "record", "done", "result", "history", "progress", "idempotency"} <= set(rig.store.read())
     rig.clock.move(ms=TERMS.result_ttl_ms)
     assert await rig.broker.forget() == 2  # the task and its key
-    assert set(rig.store.read()) == {"fence", "claims", "wake"}
+    assert set(rig.store.read()) == {"fence", "claims", "workers_seen", "wake"}
 
 
 async def test_a_dead_task_is_kept_longer(rig: Rig) -> None:
@@ -34,7 +34,7 @@ async def test_a_dead_task_is_kept_longer(rig: Rig) -> None:
     assert {"spec", "record", "history", "progress", "dead:high"} <= set(contents)
     rig.clock.move(ms=1)
     assert await rig.broker.forget() == 1
-    assert set(rig.store.read()) == {"fence", "claims", "wake"}
+    assert set(rig.store.read()) == {"fence", "claims", "workers_seen", "wake"}
 
 
 async def test_dead_tasks_of_every_priority(rig: Rig) -> None:
@@ -67,8 +67,8 @@ async def test_what_lives_is_never_forgotten(rig: Rig) -> None:
     await rig.submit("queued")
     before = rig.store.read()
     rig.clock.move(ms=10 * TERMS.dlq_ttl_ms)
-    assert await rig.broker.forget() == 0
-    assert rig.store.read() == before
+    assert await rig.broker.forget() == 1  # the worker
+    assert rig.store.read() == {name: held for name, held in before.items() if name not in ("claims", "workers_seen")}
 
 
 async def test_silent_workers_and_their_claims(rig: Rig) -> None:
@@ -84,6 +84,14 @@ async def test_silent_workers_and_their_claims(rig: Rig) -> None:
     assert list(contents["workers"]) == list(contents["workers_seen"]) == ["w2"]
 
 
+async def test_a_worker_that_died_before_it_reported(rig: Rig) -> None:
+    await rig.claim(worker="w1")
+    assert set(rig.store.read()) == {"claims", "workers_seen"}
+    rig.clock.move(ms=HOUR_MS)
+    assert await rig.broker.forget() == 1
+    assert rig.store.read() == {}
+
+
 async def test_one_call_is_bounded(rig: Rig) -> None:
     ids = [f"{n:03}" for n in range(600)]
     for id in ids:
@@ -92,7 +100,7 @@ async def test_one_call_is_bounded(rig: Rig) -> None:
         await rig.settle(lease, Complete(b"1"))
     rig.clock.move(ms=TERMS.result_ttl_ms)
     assert [await rig.broker.forget() for _ in range(3)] == [1024, 176, 0]
-    assert set(rig.store.read()) == {"fence", "claims", "wake"}
+    assert set(rig.store.read()) == {"fence", "claims", "workers_seen", "wake"}
 
 
 async def test_churn_leaves_nothing_behind(rig: Rig) -> None:
@@ -107,4 +115,4 @@ async def test_churn_leaves_nothing_behind(rig: Rig) -> None:
             pass
         rig.store.client.delete(rig.store.key("wake"))
         sizes.append({name: len(held) for name, held in rig.store.read().items()})
-    assert sizes == [{"fence": 16, "claims": 1}] * 5
+    assert sizes == [{"fence": 16}] * 5

@@ -1,5 +1,8 @@
 """sample.lua: depths are cardinalities, ages come from the oldest."""
 
+import pytest
+import redis
+
 from taskward.events import PrioritySample
 from taskward.policy.retry import Bury, Complete, RetryIn
 from tests.support.rig import Rig
@@ -11,6 +14,15 @@ async def test_an_empty_queue_shows_its_zeros(rig: Rig) -> None:
     assert (sample.running, sample.cancelling, sample.finished, sample.workers) == (0, 0, 0, 0)
     assert sample.at_ms == rig.clock.ms
     assert sample.took >= 0
+    assert 0 < sample.memory < 0.5  # of the machine's
+
+
+async def test_memory_is_the_share_of_what_redis_may_use(rig: Rig, client: "redis.Redis") -> None:
+    client.config_set("maxmemory", 4 * client.info("memory")["used_memory"])
+    try:
+        assert (await rig.broker.sample()).memory == pytest.approx(0.25, abs=0.05)
+    finally:
+        client.config_set("maxmemory", "0")
 
 
 async def test_every_place_is_counted(rig: Rig) -> None:

@@ -156,6 +156,24 @@ async def test_the_depth_limit_counts_what_waits(rig: Rig) -> None:
     ]
 
 
+async def test_the_lower_a_priority_the_earlier_it_is_refused(rig: Rig) -> None:
+    limited = rig.broker_with(max_queue_depth=5)
+    await limited.submit([task("a"), task("b"), task("c"), task("d", priority="low")])
+    assert await limited.submit([task("e", priority="low"), task("f"), task("g")]) == [
+        Refusal("e", conflict=False, waiting=5),
+        Submitted("f", CREATED),
+        Refusal("g", conflict=False, waiting=5),
+    ]
+
+
+async def test_a_closed_priority_takes_nothing_new(rig: Rig) -> None:
+    await rig.submit("known", priority="low")
+    assert await rig.broker.submit(
+        [task("known", priority="low"), task("a", priority="low"), task("b")], closed=["low"]
+    ) == [Submitted("known", KNOWN), Refusal("a", conflict=False, waiting=2), Submitted("b", CREATED)]
+    assert set(rig.store["spec"]) == {"known", "b"}
+
+
 async def test_wake_markers_are_bounded(rig: Rig) -> None:
     await rig.submit(*(f"a{n}" for n in range(3)))
     assert rig.store["wake"] == ["1"] * 3

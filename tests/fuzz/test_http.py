@@ -15,12 +15,6 @@ GLANCE_SECONDS = 0.05
 # What the API's timeouts for an idle connection and for a head add up to, and some.
 GIVEN_UP_SECONDS = 12.0
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
-# Wrong today, with the reason; each must be taken from here when it is mended.
-KNOWN = {
-    ("api", "length and chunked"): "hypercorn goes on after a request with both, and answers what was hidden in it",
-    ("api", "HTTP/2 by prior knowledge"): "hypercorn speaks HTTP/2 with whoever begins so",
-    ("api", "an upgrade nobody offers"): "hypercorn upgrades to h2c",
-}
 
 
 def attacks(*groups: tuple[Attack, ...]) -> pytest.MarkDecorator:
@@ -31,10 +25,7 @@ def attacks(*groups: tuple[Attack, ...]) -> pytest.MarkDecorator:
 
 @PORTS
 @attacks(REFUSED)
-async def test_what_is_wrong_is_refused(
-    ports: Ports, name: str, attack: Attack, request: pytest.FixtureRequest
-) -> None:
-    known(request, name, attack)
+async def test_what_is_wrong_is_refused(ports: Ports, name: str, attack: Attack) -> None:
     async with attacked(ports, name, attack) as stream:
         answers, over = await heard(stream, more_than=0, seconds=GLANCE_SECONDS if attack.waits else ANSWER_SECONDS)
     assert answers or over or attack.waits
@@ -44,10 +35,7 @@ async def test_what_is_wrong_is_refused(
 
 @PORTS
 @attacks(RIGHT)
-async def test_what_is_right_is_answered(
-    ports: Ports, name: str, attack: Attack, request: pytest.FixtureRequest
-) -> None:
-    known(request, name, attack)
+async def test_what_is_right_is_answered(ports: Ports, name: str, attack: Attack) -> None:
     async with attacked(ports, name, attack) as stream:
         assert await statuses(stream, more_than=attack.answers - 1) == [200] * attack.answers
 
@@ -91,12 +79,6 @@ async def test_no_attack_leaves_a_descriptor_behind(ports: Ports, name: str) -> 
         await trio.aclose_forcefully(stream)
     await descriptors_are_back(before)
     await others_are_served(ports, name)
-
-
-def known(request: pytest.FixtureRequest, name: str, attack: Attack) -> None:
-    """Expected to fail, where that is so."""
-    if reason := KNOWN.get((name, attack.name)):
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
 
 
 def attacked(ports: Ports, name: str, attack: Attack) -> "_Attacked":

@@ -95,7 +95,8 @@ class Books:
     fence: int = 0
     claims: dict[str, tuple[int, tuple[tuple[str, int], ...]]] = field(default_factory=dict)
     wake: int = 0
-    workers: dict[str, tuple[str, int]] = field(default_factory=dict)
+    workers: dict[str, str] = field(default_factory=dict)
+    workers_seen: dict[str, int] = field(default_factory=dict)
     paused: set[str] = field(default_factory=set)
 
     @property
@@ -125,8 +126,8 @@ class Books:
             "fence": str(self.fence) if self.fence else "",
             "claims": _of_claims(self.claims),
             "wake": ["1"] * self.wake,
-            "workers": {worker: info for worker, (info, _) in self.workers.items()},
-            "workers_seen": {worker: seen for worker, (_, seen) in self.workers.items()},
+            "workers": self.workers,
+            "workers_seen": self.workers_seen,
             "paused": self.paused,
         }
         return {name: value for name, value in found.items() if value}

@@ -4,13 +4,14 @@ Written from the scripts' headers, without their keys or their order of writes. 
 Store.read does, so that after every step the two must be equal, key by key.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from taskward import codec
 from taskward.broker.broker import REAP_PAUSE_MS, Refusal
 from taskward.codec import Record
 from taskward.events import TaskReaped
+from taskward.policy.admission import depth_limits
 from taskward.policy.retry import Decision
 from taskward.task import Attempt, State, Submission, Submitted
 from tests.model import stepping
@@ -24,7 +25,8 @@ class Model(Books):
 
     # ---- the verbs
 
-    def submit(self, submissions: Sequence[Submission]) -> list[Submitted | Refusal]:
+    def submit(self, submissions: Sequence[Submission], closed: Collection[str] = ()) -> list[Submitted | Refusal]:
+        limits = dict(zip(self.priorities, depth_limits(self.terms.max_queue_depth, len(self.priorities)), strict=True))
         answers: list[Submitted | Refusal] = []
         new: set[str] = set()
         woken = 0
@@ -34,7 +36,7 @@ class Model(Books):
             if holder is not None:
                 same = holder not in self.tasks or self.tasks[holder].json == json
                 answers.append(Submitted(holder, created=False) if same else Refusal(holder, conflict=True, waiting=0))
-            elif self.terms.max_queue_depth and self.waiting() >= self.terms.max_queue_depth:
+            elif submission.spec.priority in closed or 0 < limits[submission.spec.priority] <= self.waiting():
                 answers.append(Refusal(submission.id, conflict=False, waiting=0))
             else:
                 woken += self._insert(submission, json, n)
@@ -44,7 +46,7 @@ class Model(Books):
             scheduled = self.at("scheduled", priority)
             woken += bool(scheduled) and scheduled[0].id in new
         self.push_wake(woken)
-        waiting = self.waiting() if self.terms.max_queue_depth else 0
+        waiting = self.waiting() if self.terms.max_queue_depth or closed else 0
         return [Refusal(a.id, a.conflict, waiting) if isinstance(a, Refusal) else a for a in answers]
 
     def step(
@@ -59,6 +61,8 @@ class Model(Books):
         if wanted == 0:
             self.push_wake(1 if set(verdicts) & set("TDQ") else 0)
             return Stepped(verdicts, (), 0, 0)
+        if worker not in self.claims:
+            self.workers_seen[worker] = self.now_ms
         last, granted = self.claims.get(worker, (-1, ()))
         if number <= last:
             return Stepped(verdicts, stepping.replayed(self, granted) if number == last else (), 0, 0)
@@ -116,16 +120,18 @@ class Model(Books):
         keys = [key for key, (_, until) in self.keys.items() if until <= self.now_ms]
         for key in keys:
             del self.keys[key]
-        silent = [w for w, (_, seen) in self.workers.items() if seen <= self.now_ms - WORKER_FORGOTTEN_MS]
+        silent = [w for w, seen in self.workers_seen.items() if seen <= self.now_ms - WORKER_FORGOTTEN_MS]
         for worker in silent:
             self.leave(worker)
         return len(gone) + len(keys) + len(silent)
 
     def report(self, worker: str, info: bytes) -> None:
-        self.workers[worker] = (info.decode(), self.now_ms)
+        self.workers[worker] = info.decode()
+        self.workers_seen[worker] = self.now_ms
 
     def leave(self, worker: str) -> None:
         self.workers.pop(worker, None)
+        self.workers_seen.pop(worker, None)
         self.claims.pop(worker, None)
 
     def pause(self, priority: str) -> None:

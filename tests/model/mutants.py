@@ -88,8 +88,9 @@ MUTANTS = [
     Mutant("submit", "a key is taken twice in a call", "local holder = new_keys[key]", "local holder = nil"),
     Mutant("submit", "a key is not kept", "in_chunks('HSET', idempotency, keys)"),
     Mutant("submit", "a key's expiry is not kept", "in_chunks('ZADD', idempotency_expiry, expiries)"),
-    Mutant("submit", "no depth limit", "limit > 0 and waiting >= limit", "false"),
+    Mutant("submit", "no depth limit", "limit ~= 0 and waiting >= limit", "false"),
     Mutant("submit", "the limit lets one more in", "waiting >= limit", "waiting > limit"),
+    Mutant("submit", "every priority may fill it all", "limits[tonumber(ARGV[at + 1])]", "limits[1]"),
     Mutant("submit", "one call passes the limit", "  waiting = waiting + 1\n"),
     Mutant("submit", "scheduled tasks do not count", " + call('ZCARD', scheduled[p])", ""),
     Mutant("submit", "one call forgets its order", "int(now_us + n - 1)", "int(now_us)"),
@@ -172,6 +173,7 @@ MUTANTS = [
         "if tonumber(nonce) < number then return true end",
         "if tonumber(nonce) < number then return false end",
     ),
+    Mutant("step", "a new worker is not seen", "    call('ZADD', workers_seen, int(now_ms), worker)\n", ""),
     Mutant("step", "an overtaken claim is answered", "if tonumber(nonce) < number then return true end"),
     Mutant("step", "a replay answers lost leases", "if r and r.token == token and r.state == 'R' then", "if r then"),
     Mutant(
@@ -376,6 +378,7 @@ MUTANTS = [
     Mutant(
         "audit", "priorities are mixed up", "if r and priority_of(ready[q]) == r.priority then p = q end", "", _SOUND
     ),
+    Mutant("audit", "what is queued again wakes nobody", "  push_wake(wake, 1)\n", "", _SOUND),
     Mutant("audit", "a healthy promotion is reported", "(r.state == 'R' or", "(r.state == 'R' or r.state == 'T' or"),
     # ---- report and the readers
     Mutant("report", "a worker that leaves leaves its claims", "{workers, claims}", "{workers}"),

@@ -1,6 +1,6 @@
 """The real thing behind the model's verbs: Broker, its answers brought to the model's form."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from taskward.broker.broker import Broker, Refusal, Settlement
 from taskward.policy.retry import Decision
@@ -21,8 +21,10 @@ class Real:
         self.pause = broker.pause
         self.resume = broker.resume
 
-    async def submit(self, submissions: Sequence[Submission]) -> list[Submitted | Refusal]:
-        return await self._broker.submit(submissions)
+    async def submit(
+        self, submissions: Sequence[Submission], closed: Collection[str] = ()
+    ) -> list[Submitted | Refusal]:
+        return await self._broker.submit(submissions, closed=closed)
 
     async def step(
         self,

@@ -20,6 +20,7 @@ from tests.model.draws import (
     FORWARD_MS,
     IDS,
     LINE,
+    PRIORITY,
     SUBMISSION,
     TERMS,
     Fields,
@@ -46,9 +47,15 @@ class Machine(Verbs):
     def begin(self, submissions: list[Fields]) -> None:
         self.submit(submissions, again=False)
 
-    @rule(due=DUE, again=AGAIN)
-    def more_come_than_there_is_room_for(self, due: tuple[str, int] | None, again: bool) -> None:
-        self.submit([(id, "high", due, None, None, 1) for id in "abcde"], again)
+    @rule(due=DUE, again=AGAIN, priority=PRIORITY)
+    def more_come_than_there_is_room_for(
+        self, due: tuple[str, int] | None, again: bool, priority: str = "high"
+    ) -> None:
+        self.submit([(id, priority, due, None, None, 1) for id in "abcde"], again)
+
+    @rule(submissions=st.lists(SUBMISSION, min_size=1, max_size=3), priority=PRIORITY)
+    def memory_is_short(self, submissions: list[Fields], priority: str) -> None:
+        self.both("submit", [submission(self.rig.clock.ms, fields) for fields in submissions], [priority])
 
     @rule()
     def one_of_many_retries_is_claimed(self) -> None:
@@ -61,7 +68,7 @@ class Machine(Verbs):
     @rule(due=DUE)
     def work_comes_during_a_pause(self, due: tuple[str, int] | None) -> None:
         self.pause_or_resume("high", paused=True)
-        self.more_come_than_there_is_room_for(due, again=False)
+        self.more_come_than_there_is_room_for(due, again=False, priority="high")
         self.step("w1", [], 9, 5)
 
     @rule(ms=FORWARD_MS, reaped=st.booleans())

@@ -56,7 +56,7 @@ def sample(*, queued: int = 3, oldest: float | None = 1.5, at_ms: int = 1_700_00
         PrioritySample(p, queued=queued, scheduled=1, retrying=2, dead=4, oldest_queued_age=oldest, retry_overdue=None)
         for p in PRIORITIES
     )
-    return QueueSampled(depths, running=5, cancelling=1, finished=6, workers=2, at_ms=at_ms, took=0.004)
+    return QueueSampled(depths, running=5, cancelling=1, finished=6, workers=2, memory=0.25, at_ms=at_ms, took=0.004)
 
 
 def value(given: Metrics, name: str, *labels: str) -> float | None:

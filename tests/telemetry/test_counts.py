@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.metrics import MeterProvider
 
 from taskward.events import (
+    AdmissionChanged,
     Audited,
     BrokerCalled,
     Event,
@@ -123,6 +124,7 @@ CASES = [
     (Lifecycle("started"), {}),
     (OutageBegan("worker", "refused"), {}),
     (OutageEnded("worker", 1.0), {}),
+    (AdmissionChanged(("low",), 0.8), {}),
 ]
 
 

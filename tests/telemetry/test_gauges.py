@@ -59,6 +59,7 @@ def test_an_old_sample_vanishes_and_its_time_stays(clock, sample_seconds, lasts)
     assert value(given, "metrics_sample_timestamp_seconds") == 1_700_000_000
     given.observe(sample(queued=8))
     assert value(given, "queue_depth", "high") == 8
+    assert value(given, "redis_memory_used_ratio") == 0.25
 
 
 def test_slots_and_violations_are_the_latest():

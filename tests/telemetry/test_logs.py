@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from taskward.events import (
+    AdmissionChanged,
     BrokerCalled,
     HandlerStuck,
     LeaseWasLost,
@@ -38,9 +39,15 @@ WARNINGS = [
     (HandlerStuck(lease(), "echo", "user", 9.0, "a\nb"), "handler does not let go", {**TASK, "cause": "user"}),
     (OutageBegan("worker", "refused"), "redis does not answer", {"part": "worker", "reason": "refused"}),
     (LoopStalled(2.0, "a\nb", ("task-1",)), "event loop stalled", {"seconds": 2.0, "tasks": ["task-1"]}),
+    (
+        AdmissionChanged(("default", "low"), 0.8125),
+        "redis is short of memory, submissions are refused",
+        {"closed": "default,low", "memory": 0.812},
+    ),
 ]
 INFOS = [
     (Lifecycle("started", {"port": 2113}), "started", {"port": 2113}),
+    (AdmissionChanged((), 0.5), "redis has room again, submissions are taken", {"closed": "", "memory": 0.5}),
     (OutageEnded("worker", 2.5), "redis answers again", {"part": "worker", "seconds": 2.5}),
     (
         settled(FAILED, RetryIn(2.0, "exception", ERROR), span=SPAN),

@@ -1,14 +1,20 @@
 """The front door: accepts connections, lets the fast lane look first, and gives the rest to hypercorn's server.
 
-This is hypercorn.trio.run.worker_serve for the one case we have (one socket, no TLS, no lifespan), with a look first.
+This is hypercorn.trio.run.worker_serve for the one case we have (one socket, no TLS, no lifespan), with a look first,
+and HTTP/1.1 alone.
 """
 
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
+import h11
 import trio
 from hypercorn.config import Config as Settings
+from hypercorn.events import Closed, Event
+from hypercorn.protocol import ProtocolWrapper
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
@@ -76,8 +82,54 @@ class FrontDoor:
         if rest is None:
             await trio.aclose_forcefully(stream)
         else:
-            server: Callable[..., Any] = TCPServer
+            server: Callable[..., Any] = _Server
             await server(self._app, self._settings, self._context, ConnectionState({}), _Replayed(stream, rest)).run()
+
+
+class _Refused(Exception):
+    """A request that must not be answered as it stands."""
+
+
+class _Http1(H11Protocol):
+    """Hypercorn's HTTP/1.1, strict where hypercorn is not: a request with a length *and* chunks is refused, because a
+    proxy before us may see its end elsewhere (RFC 9112, 6.1), and nobody gets to HTTP/2, by upgrade or by assumption.
+    """
+
+    async def handle(self, event: Event) -> None:
+        """What hypercorn's server calls with whatever arrives."""
+        try:
+            await super().handle(event)
+        except _Refused:
+            await self._send_error_response(HTTPStatus.BAD_REQUEST)
+            await self.send(Closed())
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        names = {name for name, _ in event.headers}
+        if {b"content-length", b"transfer-encoding"} <= names or not event.http_version.startswith(b"1."):
+            raise _Refused
+
+
+class _Server(TCPServer):
+    """Hypercorn's server for one connection, with HTTP/1.1 of our own."""
+
+    @property
+    def protocol(self) -> ProtocolWrapper:  # a plain attribute there, set by `run`
+        return self._protocol
+
+    @protocol.setter
+    def protocol(self, protocol: ProtocolWrapper) -> None:
+        protocol.protocol = _Http1(
+            self.app,
+            self.config,
+            self.context,
+            protocol.task_group,
+            protocol.state,
+            protocol.ssl,
+            protocol.client,
+            protocol.server,
+            protocol.send,
+        )
+        self._protocol = protocol
 
 
 class _Replayed:

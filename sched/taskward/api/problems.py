@@ -40,6 +40,7 @@ KINDS: Mapping[type[Exception], Kind] = {
     http.UnsupportedMediaType: Kind(415, "unsupported-media-type", "The content type is not taken here"),
     errors.InvalidTask: Kind(422, "invalid", "A field is wrong"),
     errors.QueueFull: Kind(429, "queue-full", "Too many tasks are waiting"),
+    errors.MemoryLow: Kind(503, "memory-low", "Redis is short of memory"),
     errors.BrokerUnavailable: Kind(503, "unavailable", "The store does not answer: repeat the request"),
     http.InternalServerError: INTERNAL,
 }

@@ -15,7 +15,8 @@ from taskward.broker.broker import WORKER_SILENT_MS, Broker
 from taskward.broker.outage import Outage
 from taskward.client.view import instant
 from taskward.errors import BrokerUnavailable
-from taskward.events import Observer, PrioritySample, QueueSampled, SampleFailed
+from taskward.events import AdmissionChanged, Observer, PrioritySample, QueueSampled, SampleFailed
+from taskward.policy.admission import closed
 
 ROLE = "api"
 STALE_INTERVALS = 3
@@ -83,13 +84,25 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sampling:
-    """Its owner runs `run`. Emits QueueSampled and SampleFailed, as the sampler of a worker does."""
+    """Its owner runs `run`. Emits QueueSampled and SampleFailed, as the sampler of a worker does.
+
+    `closed` are the priorities to refuse because more than their share of `most_memory` (of Redis' own) is taken.
+    """
 
     def __init__(
-        self, broker: Broker, *, interval: float, metrics_addr: str, observe: Observer, now_ms: Callable[[], int]
+        self,
+        broker: Broker,
+        *,
+        interval: float,
+        most_memory: float,
+        metrics_addr: str,
+        observe: Observer,
+        now_ms: Callable[[], int],
     ) -> None:
         self._broker = broker
         self._interval = interval
+        self._most_memory = most_memory
+        self.closed: frozenset[str] = frozenset()
         self._observe = observe
         self._now_ms = now_ms
         self._window = Window()
@@ -161,6 +174,7 @@ class Sampling:
         sampled = await self._broker.sample()
         self._observe(sampled)
         self._sampled, self._sampled_at = sampled, trio.current_time()
+        self._admit(sampled)
         await self._broker.report(self.id, msgspec.json.encode(self._report | {"at_ms": self._now_ms()}))
         seen = await self.seen()
         workers = [s.report for s in seen.values() if s.live and s.report.role != ROLE]
@@ -168,6 +182,12 @@ class Sampling:
         self._window.add(
             trio.current_time(), {id: s.report.work for id, s in seen.items() if s.report.work is not None}
         )
+
+    def _admit(self, sampled: QueueSampled) -> None:
+        before, priorities = self.closed, self._broker.priorities
+        self.closed = closed(priorities, used=sampled.memory, most=self._most_memory)
+        if self.closed != before:
+            self._observe(AdmissionChanged(tuple(p for p in priorities if p in self.closed), sampled.memory))
 
     async def _leave(self) -> None:
         try:

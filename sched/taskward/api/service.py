@@ -68,13 +68,14 @@ class Service:
         sampling = Sampling(
             broker,
             interval=config.metrics_sample_ms / 1000,
+            most_memory=config.max_memory_percent / 100,
             metrics_addr=config.metrics_addr or METRICS_ADDR,
             observe=observe,
             now_ms=now_ms,
         )
         return cls(
             broker=broker,
-            gateway=Gateway(broker, observe=observe, retry_after=sampling.retry_after),
+            gateway=Gateway(broker, observe=observe, retry_after=sampling.retry_after, closed=lambda: sampling.closed),
             sampling=sampling,
             guard=Guard.of(config),
             limits=Limits.of(config),

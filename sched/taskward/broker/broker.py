@@ -1,7 +1,7 @@
 """Broker: the verbs of the store. Each is one script, takes a batch and can be repeated when its reply was lost."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, assert_never
 
 import msgspec
@@ -14,6 +14,7 @@ from taskward.broker.keys import Keys
 from taskward.config import Config
 from taskward.errors import BrokerRefused, BrokerUnavailable, DecodeError
 from taskward.events import BrokerCalled, Observer, PrioritySample, QueueSampled, TaskReaped
+from taskward.policy.admission import depth_limits
 from taskward.policy.retry import Bury, Cancel, Complete, Decision, Release, RetryIn
 from taskward.task import Lease, Spec, State, Submission, Submitted
 
@@ -51,7 +52,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A submission the store did not take: `conflict`, or else the queue is full. `waiting` is its depth."""
+    """A submission the store did not take: `conflict`, or else there is no room. `waiting` is the queue's depth."""
 
     id: str
     conflict: bool
@@ -91,6 +92,7 @@ class Broker:
         self.priorities = tuple(priorities)
         self._index = {name: str(n) for n, name in enumerate(self.priorities, 1)}
         self._terms = terms
+        self._limits = depth_limits(terms.max_queue_depth, len(self.priorities))
         self._observe = observe
         self._clock = clock
         self._keys_of: dict[str, list[str]] = {}
@@ -132,9 +134,16 @@ class Broker:
             return ["Redis has no AOF (appendonly no): a crash of Redis loses accepted tasks"]
         return []
 
-    async def submit(self, submissions: Sequence[Submission]) -> list[Submitted | Refusal]:
-        """Store tasks, or answer with those that stand for them already. At most MOST_PER_CALL."""
-        args: list[Argument] = [self._terms.max_queue_depth, self._terms.idempotency_ttl_ms]
+    async def submit(
+        self, submissions: Sequence[Submission], *, closed: Collection[str] = ()
+    ) -> list[Submitted | Refusal]:
+        """Store tasks, or answer with those that stand for them already. At most MOST_PER_CALL.
+
+        No new task of a `closed` priority is taken, nor of one whose share of max_queue_depth is used up.
+        """
+        args: list[Argument] = [self._terms.idempotency_ttl_ms, *self._limits]
+        if closed:
+            args[1:] = [-1 if n in closed else limit for n, limit in zip(self.priorities, self._limits, strict=True)]
         for submission in submissions:
             spec = submission.spec
             args += (
@@ -236,7 +245,9 @@ class Broker:
     async def sample(self) -> QueueSampled:
         """Depths and ages of the whole queue, in one reading."""
         began = time.perf_counter()
-        now_ms, running, cancelling, finished, workers, *rest = await self.call("sample", [WORKER_SILENT_MS])
+        now_ms, running, cancelling, finished, workers, used, most, *rest = await self.call(
+            "sample", [WORKER_SILENT_MS]
+        )
         at_ms = int(now_ms)
         return QueueSampled(
             tuple(
@@ -246,6 +257,7 @@ class Broker:
             cancelling,
             finished,
             workers,
+            int(used) / int(most) if int(most) else 0.0,
             at_ms,
             time.perf_counter() - began,
         )

@@ -29,6 +29,7 @@ ERRORS: Mapping[str, type[TaskwardError]] = {
     "conflict": errors.Conflict,
     "invalid-transition": errors.InvalidTransition,
     "queue-full": errors.QueueFull,
+    "memory-low": errors.MemoryLow,
     "unavailable": errors.BrokerUnavailable,
 }
 
@@ -61,7 +62,7 @@ class Client:
         self._connection.close()
 
     def submit(self, type: str, payload: Any = None, **options: Unpack[Options]) -> Submitted:
-        """Raises InvalidTask, TaskTooLarge, Conflict and QueueFull."""
+        """Raises InvalidTask, TaskTooLarge, Conflict, QueueFull and MemoryLow."""
         status, body = self._ask("POST", "/tasks", encode(_named(Item(type=type, payload=payload, **options))))
         return Submitted(msgspec.json.decode(body, type=_Named).id, status == 202)
 
@@ -173,6 +174,6 @@ def _error_of(problem: _Problem, *, retry_after: str) -> TaskwardError:
     text = problem.detail or problem.title
     if kind is InvalidTask:
         return InvalidTask(text, pointer=problem.pointer)
-    if kind is QueueFull:
-        return QueueFull(text, retry_after=float(retry_after) if retry_after.isdecimal() else 1.0)
+    if issubclass(kind, QueueFull):
+        return kind(text, retry_after=float(retry_after) if retry_after.isdecimal() else 1.0)
     return kind(text)

@@ -1,7 +1,7 @@
 """Gateway: submissions in, tasks out. What many callers want at the same moment shares a round trip."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 import trio
@@ -9,7 +9,7 @@ import trio
 from taskward.broker import reading
 from taskward.broker.batch import Batcher
 from taskward.broker.broker import MOST_PER_CALL, Broker, Refusal
-from taskward.errors import BrokerUnavailable, Conflict, DecodeError, QueueFull, TaskNotFound, TaskwardError
+from taskward.errors import BrokerUnavailable, Conflict, DecodeError, MemoryLow, QueueFull, TaskNotFound, TaskwardError
 from taskward.events import Observer, TasksSubmitted
 from taskward.task import CancelCause, State, Submission, Submitted, Task
 
@@ -26,15 +26,22 @@ Answer = Submitted | TaskwardError
 class Gateway:
     """Its owner runs `run` beside the callers. Every method raises BrokerUnavailable.
 
-    `retry_after` turns the number of waiting tasks into the seconds a refused client should wait.
+    `retry_after` turns the number of waiting tasks into the seconds a refused client should wait; `closed` names the
+    priorities for which Redis has no memory now.
     """
 
     def __init__(
-        self, broker: Broker, *, observe: Observer, retry_after: Callable[[int], float] = lambda _waiting: 1.0
+        self,
+        broker: Broker,
+        *,
+        observe: Observer,
+        retry_after: Callable[[int], float] = lambda _waiting: 1.0,
+        closed: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._broker = broker
         self._observe = observe
         self._retry_after = retry_after
+        self._closed = closed
         self._single = Batcher(self._store, most=MOST_PER_CALL, patience=PATIENCE_SECONDS)
         self._bulk = Batcher(self._store_bulk, most=1, patience=PATIENCE_SECONDS)
         self._reads = Batcher(self._read, most=READS_PER_CALL, patience=PATIENCE_SECONDS)
@@ -47,7 +54,7 @@ class Gateway:
                 pumps.start_soon(batcher.run)
 
     async def submit(self, submission: Submission) -> Submitted:
-        """Store a task. Raises Conflict and QueueFull."""
+        """Store a task. Raises Conflict, QueueFull and MemoryLow."""
         answer = await self._single(submission)
         if isinstance(answer, TaskwardError):
             raise answer
@@ -101,9 +108,13 @@ class Gateway:
         return state
 
     async def _store(self, submissions: Sequence[Submission]) -> list[Answer]:
-        replies = await self._broker.submit(submissions)
+        closed = self._closed()
+        replies = await self._broker.submit(submissions, closed=closed)
         self._tell(submissions, replies)
-        return [self._answer(reply) for reply in replies]
+        return [
+            reply if isinstance(reply, Submitted) else self._refusal(reply, memory=made.spec.priority in closed)
+            for made, reply in zip(submissions, replies, strict=True)
+        ]
 
     async def _store_bulk(self, parts: list[Sequence[Submission]]) -> list[list[Answer]]:
         return [await self._store(part) for part in parts]
@@ -111,12 +122,13 @@ class Gateway:
     async def _read(self, ids: list[str]) -> list[Task | DecodeError | None]:
         return await reading.each(self._broker, ids)
 
-    def _answer(self, reply: Submitted | Refusal) -> Answer:
-        if isinstance(reply, Submitted):
-            return reply
+    def _refusal(self, reply: Refusal, *, memory: bool) -> TaskwardError:
         if reply.conflict:
             return Conflict(f"task {reply.id} was submitted under this id or idempotency key, and is a different one")
-        return QueueFull(f"{reply.waiting} tasks wait already", retry_after=self._retry_after(reply.waiting))
+        retry_after = self._retry_after(reply.waiting)
+        if memory:
+            return MemoryLow(retry_after=retry_after)
+        return QueueFull(f"{reply.waiting} tasks wait already", retry_after=retry_after)
 
     def _tell(self, submissions: Sequence[Submission], replies: Sequence[Submitted | Refusal]) -> None:
         created: dict[str, int] = defaultdict(int)

@@ -21,6 +21,7 @@ _OF_PRIORITY = {
 _OF_QUEUE = {
     "processing_inflight": attrgetter("running"),
     "workers_live": attrgetter("workers"),
+    "redis_memory_used_ratio": attrgetter("memory"),
     "metrics_sample_duration_seconds": attrgetter("took"),
 }
 

@@ -22,7 +22,7 @@ ATTEMPT_BUCKETS = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 25.0)
 FAIL_REASONS = ("exception", "timeout", "unknown_type", "invalid_result")
 DEAD_REASONS = (*FAIL_REASONS, "discarded", "invalid_payload", "undecodable", "reaped")
 RETRY_REASONS = (*FAIL_REASONS, "asked")
-REJECT_REASONS = ("unreadable-body", "invalid", "too-large", "conflict", "queue-full", "unavailable")
+REJECT_REASONS = ("unreadable-body", "invalid", "too-large", "conflict", "queue-full", "memory-low", "unavailable")
 CANCEL_CAUSES = ("user", "deadline", "shutdown", "lease_lost")
 TASK_STATES = ("scheduled", "queued", "running", "cancelling", "retry_wait")
 FENCED_OPS = ("settle", "extend", "progress")
@@ -140,6 +140,9 @@ BEYOND: tuple[Instrument, ...] = (
         "s",
         "When the depths were last read (Unix time of the Redis server).",
         cluster=True,
+    ),
+    Instrument(
+        "gauge", "redis_memory_used_ratio", "", "Share of the memory Redis may use that is taken.", cluster=True
     ),
     Instrument("gauge", "metrics_sample_duration_seconds", "s", "How long the last reading of the depths took."),
     Instrument("counter", "metrics_sample_failures_total", "{sample}", "Readings of the depths that got no answer."),

@@ -11,6 +11,7 @@ from logging import DEBUG, INFO, WARNING
 from typing import Any, TextIO, assert_never
 
 from taskward.events import (
+    AdmissionChanged,
     Event,
     HandlerStuck,
     HttpAnswered,
@@ -96,7 +97,11 @@ class LogObserver:
             if self._log.isEnabledFor(level)
         }
         if self._log.isEnabledFor(WARNING):
-            self._say |= {OutageBegan: self._outage_began, OutageEnded: self._outage_ended}
+            self._say |= {
+                OutageBegan: self._outage_began,
+                OutageEnded: self._outage_ended,
+                AdmissionChanged: self._admission_changed,
+            }
         if self._log.isEnabledFor(INFO):
             self._say |= {Lifecycle: lambda e: self._write(INFO, e.what, e.fields), TaskSettled: self._settled}
 
@@ -120,6 +125,13 @@ class LogObserver:
     def _outage_ended(self, event: OutageEnded) -> None:
         self._out.discard(event.part)
         self._line(INFO, "redis answers again", event)
+
+    def _admission_changed(self, event: AdmissionChanged) -> None:
+        fields = {"closed": ",".join(event.closed), "memory": round(event.memory, 3)}
+        if event.closed:
+            self._write(WARNING, "redis is short of memory, submissions are refused", fields)
+        else:
+            self._write(INFO, "redis has room again, submissions are taken", fields)
 
     def _settled(self, event: TaskSettled) -> None:
         error = _error_type(event.outcome)

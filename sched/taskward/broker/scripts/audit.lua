@@ -1,6 +1,6 @@
 -- audit: look at some tasks: is each in exactly one place, and does its record say so?
 -- FLAGS allow-oom
--- KEYS spec record running done result history progress cancel; ready scheduled retry dead
+-- KEYS spec record running done result history progress cancel wake; ready scheduled retry dead
 -- ARGV 2 repair (1 or 0); 3 retention of finished tasks ms; then ids
 -- RETURNS 3 a finding: id, kind, what was done (left, queued, kept, removed)
 --      kinds missing_spec (in a place or a record, but there is no task), missing_place (a task in no place),
@@ -60,6 +60,7 @@ local function put_back(id, r)
     call('HSET', record, id, format_record(r))
   end
   call('ZADD', ready[p], int(now_us), id)
+  push_wake(wake, 1)
   return 'queued'
 end
 

@@ -1,6 +1,6 @@
 -- step: a worker's round trip: settle what has finished, then claim what there are slots for
 -- FLAGS allow-oom
--- KEYS spec record running done result history cancel fence claims wake paused; ready scheduled retry dead
+-- KEYS spec record running done result history cancel fence claims workers_seen wake paused; ready scheduled retry dead
 -- ARGV 2 worker; 3 number of this claim, growing; 4 lease ms; 5 retention of finished tasks ms; 6 tasks wanted; 7 settlements;
 --      then P shares: how many of the wanted each priority may fill first;
 --      then 6 a settlement: id, token, verb, argument, result ('' none), ended attempt as a line of history ('' none)
@@ -96,8 +96,12 @@ end
 -- A lower number: a request that was overtaken by its own repetition claims nothing.
 local function replay(out)
   local lease_end = int(now_ms + lease_ms)
-  local previous = call('HGET', claims, worker) or ''
-  local number = tonumber(string.match(previous, '^%d+') or -1)
+  local previous = call('HGET', claims, worker)
+  if not previous then -- its first: should it die before it reports, its entry is forgotten all the same
+    call('ZADD', workers_seen, int(now_ms), worker)
+    return false
+  end
+  local number = tonumber(string.match(previous, '^%d+'))
   if tonumber(nonce) > number then return false end
   out[2] = 0
   if tonumber(nonce) < number then return true end

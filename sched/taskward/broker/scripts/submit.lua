@@ -1,16 +1,21 @@
 -- submit: insert tasks, unless their id or idempotency key is taken; push; wake idle workers
 -- KEYS spec idempotency idempotency_expiry wake; ready scheduled retry
--- ARGV 2 most tasks that may wait, 0 for no limit; 3 retention of idempotency keys ms;
+-- ARGV 2 retention of idempotency keys ms;
+--      then P limits: how many tasks may wait before each priority is refused, 0 for no limit, -1 for none let in;
 --      then 6 a task: id, priority (1..P), due ('' now, '+ms' from now, or Unix ms), start_by ms or '', idempotency key or '', "<traceparent>;<JSON>"
--- RETURNS waiting tasks after the call where there is a limit, then per task: code, id of the task that answers it
---      codes 1 created, 2 replay (the same was submitted before), 3 conflict (a different one was), 4 the queue is full
+-- RETURNS waiting tasks after the call where there is any limit, then per task: code, id of the task that answers it
+--      codes 1 created, 2 replay (the same was submitted before), 3 conflict (a different one was), 4 no room for it
 -- INVARIANT an id is in `spec` if and only if it is in exactly one place
-local limit, key_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
-local FIRST, WIDTH = 4, 6
+local key_ms = tonumber(ARGV[2])
+local FIRST, WIDTH = 3 + P, 6
 local CREATED, REPLAY, CONFLICT, FULL = 1, 2, 3, 4
 
-local waiting = 0
-if limit > 0 then
+local limits, limited, waiting = {}, false, 0
+for p = 1, P do
+  limits[p] = tonumber(ARGV[2 + p])
+  limited = limited or limits[p] ~= 0
+end
+if limited then
   for p = 1, P do
     waiting = waiting + call('ZCARD', ready[p]) + call('ZCARD', scheduled[p]) + call('ZCARD', retry[p])
   end
@@ -67,9 +72,10 @@ local stored = #ids > 0 and call('HMGET', spec, unpack(ids)) or {}
 for n, id in ipairs(ids) do
   local at = FIRST + (n - 1) * WIDTH
   local holder, text = existing(id, stored[n], ARGV[at + 4])
+  local limit = limits[tonumber(ARGV[at + 1])]
   if holder then
     out[k + 1], out[k + 2] = (text == '' or json_of(text) == json_of(ARGV[at + 5])) and REPLAY or CONFLICT, holder
-  elseif limit > 0 and waiting >= limit then
+  elseif limit ~= 0 and waiting >= limit then
     out[k + 1], out[k + 2] = FULL, id
   else
     insert(n, id, at)
@@ -89,5 +95,5 @@ for p = 1, P do
   if #to_scheduled[p] > 0 and new[call('ZRANGE', scheduled[p], 0, 0)[1]] then woken = woken + 1 end
 end
 push_wake(wake, woken)
-if limit > 0 then out[1] = waiting end
+if limited then out[1] = waiting end
 return out
