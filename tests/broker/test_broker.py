@@ -1,9 +1,10 @@
 """Broker: what does not belong to one script: the look at the server, pauses, markers, and what is observed."""
 
 import pytest
+import trio
 
 from taskward.broker import script
-from taskward.broker.broker import Terms
+from taskward.broker.broker import LEASE_MARGIN, Terms
 from taskward.config import Config
 from taskward.errors import BrokerRefused, BrokerUnavailable
 from taskward.events import BrokerCalled
@@ -57,13 +58,37 @@ async def test_pause_and_resume(rig: Rig) -> None:
     assert rig.store.read() == {"wake": ["1"]}
 
 
-async def test_a_marker_wakes_one_worker(rig: Rig) -> None:
-    assert not await rig.broker.wait_for_work(seconds=0.01)
+async def test_a_sleeper_claims_as_soon_as_there_is_work(rig: Rig) -> None:
+    woken: list[str] = []
+
+    async def sleep(worker: str) -> None:
+        woken.extend(lease.id for lease in await rig.claim(worker=worker, asleep=30.0))
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            for worker in ("w1", "w2"):
+                nursery.start_soon(sleep, worker)
+            while rig.store.client.info("clients")["blocked_clients"] < 2:
+                await trio.sleep(0.01)
+            await rig.submit("a")
+            while woken != ["a"]:
+                await trio.sleep(0.01)
+            assert rig.store.client.info("clients")["blocked_clients"] == 1  # a marker wakes one
+            await rig.submit("b")
+    assert woken == ["a", "b"]
+
+
+async def test_a_sleeper_looks_by_itself_in_the_end(rig: Rig) -> None:
     await rig.submit("a")
-    assert await rig.broker.wait_for_work(seconds=5)
-    assert rig.store["wake"] == {}
-    await rig.broker.pass_on_wake()
-    assert await rig.broker.wait_for_work(seconds=5)
+    rig.store.client.delete(rig.store.key("wake"))
+    assert [lease.id for lease in await rig.claim(asleep=0.01)] == ["a"]
+
+
+async def test_a_sleep_does_not_eat_up_a_lease(rig: Rig) -> None:
+    began = trio.current_time()
+    hasty = rig.broker_with(lease_ms=500)
+    await hasty.step([], worker="w1", number=1, shares=[1, 0], wanted=1, asleep=30.0)
+    assert trio.current_time() - began < 0.5 * (1 - LEASE_MARGIN)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +115,7 @@ async def test_every_verb_survives_a_flush_of_the_scripts(rig: Rig, decision: Co
 
 
 async def test_an_unavailable_server_is_observed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def unavailable(*args: object) -> None:
+    async def unavailable(*args: object, **_options: object) -> None:
         raise BrokerUnavailable
 
     monkeypatch.setattr(rig.connection, "run", unavailable)

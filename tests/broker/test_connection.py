@@ -231,22 +231,20 @@ async def test_a_script_the_server_has_lost(own: Connection, own_client: "redis.
         assert own_client.script_exists(script.load("sample").sha) == [True]
 
 
-async def test_pop_waits_for_a_marker(own: Connection, own_client: "redis.Redis") -> None:
-    assert not await own.pop("list", seconds=0.01)
-    own_client.rpush("list", "1")
-    assert await own.pop("list", seconds=5)
+async def test_a_sleepers_script_runs_when_there_is_a_marker(own_rig: Rig, own_client: "redis.Redis") -> None:
     async with trio.open_nursery() as nursery:
-        popped: list[bool] = []
+        claimed: list[str] = []
 
-        async def pop() -> None:
-            popped.append(await own.pop("list", seconds=30))
+        async def sleep() -> None:
+            claimed.extend(lease.id for lease in await own_rig.claim(asleep=30.0))
 
-        nursery.start_soon(pop)
+        nursery.start_soon(sleep)
         with trio.fail_after(5):
             while not own_client.info("clients")["blocked_clients"]:
                 await trio.sleep(0.01)
-        own_client.rpush("list", "1")
-    assert popped == [True]
+        own_client.script_flush()  # what is sent already does not know
+        await own_rig.submit("a")
+    assert claimed == ["a"]
 
 
 async def test_a_subscription_hears_of_cancels(own_rig: Rig, own: Connection) -> None:

@@ -16,6 +16,7 @@ class Trap:
 
     marker: bytes
     keep: int
+    caught: trio.Event = field(default_factory=trio.Event)
     sprung: trio.Event = field(default_factory=trio.Event)
 
 
@@ -114,15 +115,15 @@ class Proxy:
         for pipe in self._pipes:
             pipe.dead = True
 
-    def lose_reply(self, marker: bytes) -> trio.Event:
-        """The next request with `marker` is carried out; its reply is swallowed and the connection closed. -> when"""
+    def lose_reply(self, marker: bytes) -> Trap:
+        """The next request with `marker` is carried out; its reply is swallowed and the connection closed."""
         return self.tear_reply(marker, keep=0)
 
-    def tear_reply(self, marker: bytes, *, keep: int = 3) -> trio.Event:
+    def tear_reply(self, marker: bytes, *, keep: int = 3) -> Trap:
         """The same, but the reply is cut off and the connection reset after its first bytes."""
         trap = Trap(marker, keep)
         self._traps.append(trap)
-        return trap.sprung
+        return trap
 
     def hold_request(self, marker: bytes) -> Held:
         """The next request with `marker` is late: it reaches the server when its sender has long given it up."""
@@ -152,7 +153,7 @@ class Proxy:
                 if pipe.dead:
                     continue
                 if self.answer is not None:
-                    await pipe.client.send_all(self.answer)
+                    await pipe.client.send_all(self.answer * (1 + chunk.count(b"BLPOP")))  # a sleep is two commands
                     continue
                 self._spring(pipe, chunk)
                 if pipe.held is None:
@@ -202,6 +203,7 @@ class Proxy:
             if trap.marker in chunk:
                 self._traps.remove(trap)
                 pipe.trap = trap
+                trap.caught.set()
                 return
 
     async def _tear(self, pipe: _Pipe, trap: Trap, reply: bytes) -> None:

@@ -20,7 +20,7 @@ from taskward.config import Config
 from taskward.events import OutageBegan, OutageEnded, TaskStarted
 from taskward.maintenance.periodic import every, janitor, reaper, sampler
 from taskward.task import State
-from tests.faults.proxy import Held, Proxy
+from tests.faults.proxy import Held, Proxy, Trap
 from tests.faults.server import Server
 from tests.worker.workshop import PRIORITIES, Workshop
 
@@ -129,8 +129,8 @@ class Site:
                 if answer.status_code == 200 and answer.json()["terminal"]:
                     return dict(answer.json())
 
-    async def lose_reply(self, verb: str, *, keep: int = 0) -> trio.Event:
-        """Of the next reply to a script only `keep` bytes come through. -> when that has happened"""
+    async def lose_reply(self, verb: str, *, keep: int = 0) -> Trap:
+        """Of the next reply to a script only `keep` bytes come through."""
         return self.proxy.tear_reply(await self._marker(verb), keep=keep)
 
     async def hold_request(self, verb: str) -> Held:

@@ -110,7 +110,7 @@ async def test_an_idle_worker_can_be_stopped_while_redis_is_away(wired: Site) ->
     async with wired.running():
         await wired.until_done(await wired.submit("note"))
         await wired.proxy.refuse()
-        await wired.said.wait_for(OutageBegan, where=lambda event: event.part == "worker")
+        await wired.said.wait_for(OutageBegan, where=lambda event: event.part == "wake")
         began = trio.current_time()
     assert trio.current_time() - began < 3.0  # it would have had ten
 

@@ -15,7 +15,7 @@ async def test_the_reply_to_submit(site: Site, keep: int) -> None:
     async with site.running():
         gone = await site.lose_reply("submit", keep=keep)
         answer = await site.post("note", idempotency_key="once")
-        assert gone.is_set()
+        assert gone.sprung.is_set()
         assert answer.status_code in (200, 202)
         again = await site.post("note", idempotency_key="once")
         assert (again.status_code, again.json()["id"]) == (200, answer.json()["id"])
@@ -27,11 +27,12 @@ async def test_the_reply_to_submit(site: Site, keep: int) -> None:
 async def test_the_reply_to_a_claim(site: Site, keep: int) -> None:
     async with site.running():
         first = await site.submit("note")
-        await site.until_done(first)  # from now on the worker asks when there is something to claim
+        await site.until_done(first)
         gone = await site.lose_reply("step", keep=keep)
+        await gone.caught.wait()  # the worker sleeps in the store: its claim is answered when there is something
         id = await site.submit("note", payload=1)
         task = await site.until_done(id)
-        assert gone.is_set()
+        assert gone.sprung.is_set()
     assert (task["result"], outcomes(task)) == (1, ["succeeded"])
     assert site.runs == {first: 1, id: 1}
 
@@ -43,7 +44,7 @@ async def test_the_reply_to_a_settlement(site: Site, keep: int) -> None:
         gone = await site.lose_reply("step", keep=keep)
         site.let_go.set()
         task = await site.until_done(id)
-        await gone.wait()
+        await gone.sprung.wait()
         others = [await site.submit("note") for _ in range(3)]
         for other in others:
             await site.until_done(other)
@@ -59,7 +60,7 @@ async def test_the_reply_to_a_renewal(site: Site, keep: int) -> None:
         gone = await site.lose_reply("extend", keep=keep)
         id = await site.hold_one()
         first_end = (await site.worker.task(id)).lease_expires_ms
-        await gone.wait()
+        await gone.sprung.wait()
         await site.said.wait_for(OutageBegan, where=lambda event: event.part == "keeper")
         with trio.fail_after(5):
             while (await site.worker.task(id)).lease_expires_ms == first_end:
@@ -76,7 +77,7 @@ async def test_the_reply_to_a_cancel(site: Site, keep: int) -> None:
         id = await site.hold_one()
         gone = await site.lose_reply("cancel", keep=keep)
         unavailable(await site.http.post(f"/tasks/{id}/cancel"))
-        assert gone.is_set()
+        assert gone.sprung.is_set()
         again = await site.http.post(f"/tasks/{id}/cancel", params={"wait": 5})
     assert again.json()["state"] == "cancelled"
     assert site.runs == {id: 1}
@@ -88,7 +89,7 @@ async def test_the_reply_to_a_progress_report(site: Site, keep: int) -> None:
         gone = await site.lose_reply("progress", keep=keep)
         id = await site.submit("tell")
         await site.said.wait_for(TaskStarted)
-        await gone.wait()
+        await gone.sprung.wait()
         with trio.fail_after(10):
             while (await site.worker.task(id)).progress is None:
                 await trio.sleep(0.02)

@@ -57,7 +57,7 @@ class Real:
         await self._broker.report(worker, b"")
 
     async def pop_marker(self) -> bool:
-        return await self._broker.wait_for_work(seconds=0.01)
+        return await self._broker.connection.command("LPOP", self._broker.keys("wake")) is not None
 
 
 def _lease(id: str, token: int) -> Lease:

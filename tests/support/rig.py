@@ -58,6 +58,7 @@ class Rig:
         worker: str = "w1",
         number: int | None = None,
         shares: Sequence[int] | None = None,
+        asleep: float = 0.0,
     ) -> Step:
         """Numbers grow by themselves; without shares the highest priority comes first."""
         self._number += 1
@@ -67,6 +68,7 @@ class Rig:
             number=number or self._number,
             shares=shares or [wanted] + [0] * (len(PRIORITIES) - 1),
             wanted=wanted,
+            asleep=asleep,
         )
 
     async def claim(self, wanted: int = 1, *, worker: str = "w1", **more: Any) -> list[Lease]:

@@ -124,7 +124,7 @@ class Mill:
                 if not sampled.running and not any(p.queued + p.scheduled + p.retrying for p in sampled.priorities):
                     return
                 self.clock.move(ms=CYCLE_MS)
-                await self.broker.pass_on_wake()
+                await self.broker.resume("high")  # wakes a worker: our clock is not the one it sleeps by
                 await trio.sleep(0.02)
 
     async def _submit(self, kind: str, count: int) -> list[str]:

@@ -182,7 +182,7 @@ async def test_an_idle_worker_is_woken_not_polling(workshop: Workshop) -> None:
     @workshop.app.task()
     async def quick(payload: Any) -> None: ...
 
-    async with workshop.working() as pool:
+    async with workshop.working(lease_ms=30_000) as pool:
         await workshop.submit("quick")
         await workshop.said.wait_for(TaskSettled)
         await trio.sleep(0.2)  # that nothing happens can only be seen by waiting
@@ -273,11 +273,10 @@ async def test_a_lost_lease_stops_the_handler_and_writes_nothing(workshop: Works
         finally:
             stopped.set()
 
-    async with workshop.working(lease_ms=1500) as pool:
+    async with workshop.working(lease_ms=1500, concurrency=1):
         id = await workshop.submit("held")
         await workshop.said.wait_for(TaskStarted)
-        # Somebody else gets the task: its lease is expired by hand, reaped, and claimed by another worker.
-        pool._claiming = False  # not this worker again
+        # Somebody else gets the task: its lease is expired by hand, reaped, and claimed by a worker with a free slot.
         await workshop.connection.command("ZADD", workshop.broker.keys("running"), 1, id)
         assert [event.id for event in await workshop.broker.reap()] == [id]
         other = await workshop.broker.step([], worker="w2", number=1, shares=[1, 1, 1], wanted=1)

@@ -20,6 +20,7 @@ from taskward.task import Lease, Spec, State, Submission, Submitted
 
 # A lease is trusted for this share of its length: the rest is for clocks and round trips.
 LEASE_MARGIN = 0.2
+SLEEP_SHARE = 0.1
 WORKER_SILENT_MS = 15_000
 WORKER_FORGOTTEN_MS = 3_600_000
 REAP_PAUSE_MS = 5000
@@ -108,17 +109,19 @@ class Broker:
             observe=observe,
         )
 
-    async def call(self, name: str, args: Sequence[Argument]) -> Any:
-        """Run one script, and tell how long it took."""
+    async def call(self, name: str, args: Sequence[Argument], *, asleep: float = 0.0) -> Any:
+        """Run one script, and tell how long it took; `asleep`: when there is a marker, or after so many seconds."""
         loaded = script.load(name)
         keys = self._keys_of.get(name) or self._keys_of.setdefault(name, loaded.keys(self.keys))
+        marker = self.keys("wake") if asleep else ""
         began = time.perf_counter()
         try:
-            reply = await self.connection.run(loaded, keys, [self._clock(), *args])
+            reply = await self.connection.run(loaded, keys, [self._clock(), *args], marker=marker, seconds=asleep)
         except BrokerUnavailable:
             self._observe(BrokerCalled(name, time.perf_counter() - began, "unavailable"))
             raise
-        self._observe(BrokerCalled(name, time.perf_counter() - began))
+        if not asleep:
+            self._observe(BrokerCalled(name, time.perf_counter() - began))
         return reply
 
     async def check(self) -> list[str]:
@@ -158,15 +161,27 @@ class Broker:
         return [_submitted(reply[at], reply[at + 1].decode(), reply[0]) for at in range(1, len(reply), 2)]
 
     async def step(
-        self, settlements: Sequence[Settlement], *, worker: str, number: int, shares: Sequence[int], wanted: int
+        self,
+        settlements: Sequence[Settlement],
+        *,
+        worker: str,
+        number: int,
+        shares: Sequence[int],
+        wanted: int,
+        asleep: float = 0.0,
     ) -> Step:
-        """Settle and claim in one round trip. The same `number` again answers the same claim; see step.lua."""
+        """Settle and claim in one round trip. The same `number` again answers the same claim; see step.lua.
+
+        `asleep`: sleep in the store until somebody marks that there is work, at most so many seconds, a tenth of a
+        lease at most: a lease is counted from before the sleep, and sleeping must not eat it up.
+        """
         sent = trio.current_time()
         terms = self._terms
         args: list[Argument] = [worker, number, terms.lease_ms, terms.result_ttl_ms, wanted, len(settlements), *shares]
         for settlement in settlements:
             args += _settlement(settlement)
-        now_us, wait_ms, expired, verdicts, *claims = await self.call("step", args)
+        asleep = min(asleep, terms.lease_ms / 1000 * SLEEP_SHARE)
+        now_us, wait_ms, expired, verdicts, *claims = await self.call("step", args, asleep=asleep)
         leases: list[Lease] = []
         broken: list[tuple[Lease, DecodeError]] = []
         started_us = int(now_us)
@@ -288,14 +303,6 @@ class Broker:
     async def paused(self) -> frozenset[str]:
         """The paused priorities."""
         return frozenset(name.decode() for name in await self.connection.command("SMEMBERS", self.keys("paused")))
-
-    async def wait_for_work(self, *, seconds: float) -> bool:
-        """Sleep until somebody marks that there is work, at most so long. -> whether it was marked."""
-        return await self.connection.pop(self.keys("wake"), seconds=seconds)
-
-    async def pass_on_wake(self) -> None:
-        """Give a marker back that this worker cannot use."""
-        await self.connection.command("RPUSH", self.keys("wake"), "1")
 
 
 def _text(value: Any) -> str:

@@ -50,7 +50,8 @@ _PASSING_CLASSES = (
 )
 
 Argument = str | bytes | int | float
-Call = Callable[[tuple[Argument, ...]], Awaitable[Any]]
+# Sends commands in one go; the reply to the last.
+Call = Callable[..., Awaitable[Any]]
 
 
 class Connection:
@@ -64,10 +65,19 @@ class Connection:
         self._send = call
         self._drop_idle = drop_idle
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
-        """EVALSHA; where the server has lost the script, EVAL, which gives it back."""
+    async def run(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, marker: str = "", seconds: float = 0.0
+    ) -> Any:
+        """EVALSHA; where the server has lost the script, EVAL, which gives it back.
+
+        With `marker` the server first waits until it can take something from this list, at most so long, and runs the
+        script at once then: there is no second round trip between a marker and what it is a marker of.
+        """
+        first = (("BLPOP", marker, seconds),) if marker else ()
         try:
-            return await self._call(("EVALSHA", script.sha, len(keys), *keys, *args))
+            return await self._call(
+                *first, ("EVALSHA", script.sha, len(keys), *keys, *args), patience=seconds + CALL_SECONDS
+            )
         except (ReplyError, redis.exceptions.NoScriptError) as exc:
             if isinstance(exc, ReplyError) and not str(exc).startswith("NOSCRIPT"):
                 raise
@@ -76,10 +86,6 @@ class Connection:
     async def command(self, *parts: Argument) -> Any:
         """Any other command. Replies are as redis-py or the wire give them: a caller takes both."""
         return await self._call(parts)
-
-    async def pop(self, key: str, *, seconds: float) -> bool:
-        """Take one marker from a list, waiting for it at most so long. -> whether there was one."""
-        return await self._call(("BLPOP", key, seconds), patience=seconds + CALL_SECONDS) is not None
 
     @asynccontextmanager
     async def subscription(self, channel: str) -> AsyncIterator[Callable[[], Awaitable[bytes | None]]]:
@@ -95,10 +101,10 @@ class Connection:
                 await trio_asyncio.aio_as_trio(pubsub.subscribe)(channel)
             yield receive
 
-    async def _call(self, parts: tuple[Argument, ...], *, patience: float = CALL_SECONDS) -> Any:
+    async def _call(self, *commands: tuple[Argument, ...], patience: float = CALL_SECONDS) -> Any:
         try:
             with _translated(), trio.fail_after(patience):
-                return await self._send(parts)
+                return await self._send(*commands)
         except BrokerUnavailable as exc:
             failure = exc
         # The other connections are no better: cut as well, or to a server that is somebody's replica now.
@@ -144,10 +150,22 @@ async def open_connection(url: str, *, name: str, wire: bool = True) -> AsyncIte
 
 
 def _by_redis_py(client: "redis.asyncio.Redis") -> Call:
-    execute = trio_asyncio.aio_as_trio(client.execute_command)
+    async def pipelined(commands: tuple[tuple[Argument, ...], ...]) -> Any:
+        async with client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            return (await pipeline.execute(raise_on_error=False))[-1]
 
-    async def call(parts: tuple[Argument, ...]) -> Any:
-        return await execute(*parts)
+    execute = trio_asyncio.aio_as_trio(client.execute_command)
+    execute_all = trio_asyncio.aio_as_trio(pipelined)
+
+    async def call(*commands: tuple[Argument, ...]) -> Any:
+        if len(commands) == 1:
+            return await execute(*commands[0])
+        reply = await execute_all(commands)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
     return call
 

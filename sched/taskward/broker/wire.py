@@ -1,7 +1,7 @@
 """RESP on a Trio stream: the short way to a single server, with hiredis reading and writing the protocol in C.
 
 redis-py under trio-asyncio costs a task and three passes of the scheduler a call; this costs none (docs/benchmarks.md).
-It does only what the scripts need: one request, one reply, on a connection that is thrown away when in doubt.
+It does only what the scripts need: a call and its reply, on a connection that is thrown away when in doubt.
 Protocol: RESP2, as specified at redis.io/docs/latest/develop/reference/protocol-spec.
 """
 
@@ -32,17 +32,20 @@ class Wire:
         self._stream = stream
         self._reader = hiredis.Reader(replyError=ReplyError)
 
-    async def call(self, parts: tuple[Any, ...]) -> Any:
-        """Send one command. Raises ReplyError for an error reply, BrokerUnavailable where the connection ends."""
+    async def call(self, *commands: tuple[Any, ...]) -> Any:
+        """Send commands in one go. -> the reply to the last. Raises ReplyError where that is an error,
+        BrokerUnavailable where the connection ends.
+        """
         try:
-            await self._stream.send_all(hiredis.pack_command(parts))
-            reply = self._reader.gets()
-            while reply is False:
-                data = await self._stream.receive_some(READ_BYTES)
-                if not data:
-                    raise BrokerUnavailable("Redis closed the connection")
-                self._reader.feed(bytes(data))
+            await self._stream.send_all(b"".join(map(hiredis.pack_command, commands)))
+            for _ in commands:
                 reply = self._reader.gets()
+                while reply is False:
+                    data = await self._stream.receive_some(READ_BYTES)
+                    if not data:
+                        raise BrokerUnavailable("Redis closed the connection")
+                    self._reader.feed(bytes(data))
+                    reply = self._reader.gets()
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as exc:
             raise BrokerUnavailable(f"the connection to Redis broke: {exc}") from exc
         if isinstance(reply, ReplyError):
@@ -63,12 +66,12 @@ class Dialer:
         self._name = name
         self._idle: list[Wire] = []
 
-    async def call(self, parts: tuple[Any, ...]) -> Any:
-        """One command on a wire of its own. A wire whose call did not end with a reply is not used again."""
+    async def call(self, *commands: tuple[Any, ...]) -> Any:
+        """Wire.call on a wire of its own. A wire whose call did not end with a reply is not used again."""
         wire = self._idle.pop() if self._idle else await self._dial()
         whole = False
         try:
-            reply = await wire.call(parts)
+            reply = await wire.call(*commands)
             whole = True
         except ReplyError:
             whole = True

@@ -26,6 +26,7 @@ from taskward.worker.running import Running
 MOST_PER_STEP = 256
 # An idle worker is woken by markers. This is the net under them, not the way it learns of work.
 IDLE_SECONDS = 5.0
+SHORTEST_SLEEP = 0.001
 
 Span = Callable[[Lease], AbstractContextManager[object]]
 
@@ -48,6 +49,14 @@ class _Ended(NamedTuple):
     running: Running
     outcome: Outcome
     settlement: Settlement
+
+
+class _Claim(NamedTuple):
+    """What is asked for: `number` grows, and the same number again gets the same answer."""
+
+    number: int
+    wanted: int
+    shares: list[int]
 
 
 class Pool:
@@ -83,9 +92,11 @@ class Pool:
         self._ended: list[_Ended] = []
         self._number = 0
         self._claiming = True
-        self._next_claim = -math.inf
+        # While there is nothing to claim, a sleeper waits in the store for all the slots that are free.
+        self._sleep_seconds: float | None = None
+        self._sleeper = trio.CancelScope()
+        self._fell_asleep = trio.Event()
         self._kick = trio.Event()
-        self._idle = trio.Event()
         self._drained = trio.Event()
         self._send, self._receive = trio.open_memory_channel[Running](concurrency)
 
@@ -102,13 +113,13 @@ class Pool:
     async def run(self) -> None:
         """Claim, run and settle until `drain`. The caller keeps the leases meanwhile."""
         self._observe(SlotsChanged(0, self.concurrency))
-        async with trio.open_nursery() as listening:
-            listening.start_soon(self._listen)
+        async with trio.open_nursery() as sleeping:
+            sleeping.start_soon(self._sleep_until_woken)
             async with trio.open_nursery() as working, self._send:
                 for _ in range(self.concurrency):
                     working.start_soon(partial(slot.work, self._receive, attempt=self._attempt, ended=self._end))
                 await self._step_until_drained()
-            listening.cancel_scope.cancel()
+            sleeping.cancel_scope.cancel()
         self._drained.set()
 
     async def drain(self, *, grace: float, cancel_grace: float) -> bool:
@@ -118,6 +129,7 @@ class Pool:
         """
         self._claiming = False
         self._kick.set()
+        self._sleeper.cancel()
         with trio.move_on_after(grace):
             await self._drained.wait()
         for running in list(self.held.values()):
@@ -130,45 +142,82 @@ class Pool:
 
     async def _step_until_drained(self) -> None:
         outage = Outage("worker", self._observe)
-        while self._claiming or self.held:
-            await self._until_worth_a_step()
+        while self._claiming or self.held or self._asleep:
             ended, self._ended = self._ended[:MOST_PER_STEP], self._ended[MOST_PER_STEP:]
-            wanted = min(self._free, self._most_per_claim) if self._claiming else 0
-            if not ended and not wanted:
-                continue
-            step = await self._step(ended, wanted, outage)
-            self._record(ended, step)
-            self._hand_out(step, wanted)
-
-    async def _until_worth_a_step(self) -> None:
-        while not self._ended and not self._may_claim() and (self._claiming or self.held):
-            with trio.move_on_at(self._next_claim if self._claiming and self._free else math.inf):
+            # The free slots of a sleeper are promised already.
+            claim = self._claim(0 if self._asleep or not self._claiming else self._free)
+            if ended or claim.wanted:
+                step = await self._step(ended, claim, outage)
+                self._record(ended, step)
+                self._hand_out(step, claim)
+            else:
                 await self._kick.wait()
-            self._kick = trio.Event()
+                self._kick = trio.Event()
 
-    def _may_claim(self) -> bool:
-        return self._claiming and self._free > 0 and trio.current_time() >= self._next_claim
+    @property
+    def _asleep(self) -> bool:
+        return self._sleep_seconds is not None
 
-    async def _step(self, ended: list[_Ended], wanted: int, outage: Outage) -> Step:
+    def _claim(self, free: int) -> _Claim:
+        wanted = min(free, self._most_per_claim)
+        self._number += bool(wanted)
+        return _Claim(self._number, wanted, self._shares.take(wanted))
+
+    async def _sleep_until_woken(self) -> None:
+        """Whenever there is nothing to claim: sleep in the store, and come back with what there is then."""
+        outage = Outage("wake", self._observe)
+        while True:
+            await self._fell_asleep.wait()
+            self._fell_asleep = trio.Event()
+            if self._claiming:
+                claim = self._claim(self._free)
+                step = await self._step_asleep(claim, outage)
+                if step is None:  # an outage or a stop: whether it has claimed, the same again tells
+                    step = await self._step([], claim, outage)
+                self._sleep_seconds = None
+                self._hand_out(step, claim)
+            else:
+                self._sleep_seconds = None
+            self._kick.set()
+
+    async def _step_asleep(self, claim: _Claim, outage: Outage) -> Step | None:
+        step = None
+        with trio.CancelScope() as self._sleeper:
+            try:
+                step = await self._ask([], claim, asleep=self._sleep_seconds or 0.0)
+            except BrokerUnavailable as exc:
+                await outage.sit_out(exc)
+            else:
+                outage.over()
+        return step
+
+    async def _ask(self, settlements: list[Settlement], claim: _Claim, *, asleep: float = 0.0) -> Step:
+        step = await self._broker.step(
+            settlements,
+            worker=self._worker_id,
+            number=claim.number,
+            shares=claim.shares,
+            wanted=claim.wanted,
+            asleep=asleep,
+        )
+        self.last_contact = trio.current_time()
+        return step
+
+    async def _step(self, ended: list[_Ended], claim: _Claim, outage: Outage) -> Step:
         """Repeat the very same step until it is answered: a lost reply is answered again.
 
         Or until a stop, where nothing is held: what a claim has taken whose answer never came is reaped.
         """
-        self._number += 1
         settlements = [end.settlement for end in ended]
-        shares = self._shares.take(wanted)
         while True:
             try:
-                step = await self._broker.step(
-                    settlements, worker=self._worker_id, number=self._number, shares=shares, wanted=wanted
-                )
+                step = await self._ask(settlements, claim)
             except BrokerUnavailable as exc:
                 if not self._claiming and not self.held:
                     return Step("", [], [], 0, None)
                 await outage.sit_out(exc)
             else:
                 outage.over()
-                self.last_contact = trio.current_time()
                 return step
 
     def _record(self, ended: list[_Ended], step: Step) -> None:
@@ -185,7 +234,7 @@ class Pool:
                     )
                 )
 
-    def _hand_out(self, step: Step, wanted: int) -> None:
+    def _hand_out(self, step: Step, claim: _Claim) -> None:
         for lease in step.leases:
             self._free -= 1
             self.held[lease.token] = running = self._start(lease)
@@ -196,29 +245,13 @@ class Pool:
             self._bury_unreadable(lease, error)
         if step.expired:
             self._observe(TasksExpired(step.expired))
-        if wanted:
-            self._next_claim = math.inf if step.wait is None else trio.current_time() + step.wait
-            if step.wait != 0 and self._free:
-                self._idle.set()
+        if claim.wanted and step.wait != 0 and self._claiming:
+            self._sleep_seconds = (
+                IDLE_SECONDS if step.wait is None else min(max(SHORTEST_SLEEP, step.wait), IDLE_SECONDS)
+            )
+            self._fell_asleep.set()
         if step.leases or step.verdicts:
             self._observe(SlotsChanged(self.busy, self.concurrency))
-
-    async def _listen(self) -> None:
-        """While there are free slots and nothing to claim, sleep on the store's marker list."""
-        outage = Outage("wake", self._observe)
-        while True:
-            await self._idle.wait()
-            self._idle = trio.Event()
-            try:
-                marked = await self._broker.wait_for_work(seconds=IDLE_SECONDS)
-                if marked and not self._free:
-                    await self._broker.pass_on_wake()
-            except BrokerUnavailable as exc:
-                await outage.sit_out(exc)
-            else:
-                outage.over()
-            self._next_claim = -math.inf
-            self._kick.set()
 
     # ---- the slots
 
