@@ -75,7 +75,9 @@ clean: ## remove .venv and what tools left, not the data in .taskward
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis sched/taskward.egg-info
 	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
 
-# The picture in docs/grafana-dashboard.b64, of a real system under the traffic script. Needs prometheus, chromium, npm.
+# The dashboard is held against Grafana's types, then drawn from a real system under the traffic script. Needs prometheus,
+# chromium, npm.
 dashboard-picture: setup ## draw docs/grafana-dashboard.b64 anew from a real system under load
 	@cd grafana/picture && npm ci --no-audit --no-fund --loglevel=error
+	@$(BIN)/python grafana/picture/check.py
 	@$(BIN)/python -m tests.end_to_end.picture --minutes $(or $(MINUTES),15) --out docs/grafana-dashboard.b64

@@ -28,14 +28,15 @@ def dashboard(panels: list[dict[str, Any]]) -> dict[str, Any]:
         "fiscalYearStartMonth": 0,
         "liveNow": False,
         "weekStart": "",
-        "links": [_link("Runbooks", RUNBOOKS), _link("Alert rules", f"{REPOSITORY}/alerts.yml")],
+        "links": [link("Runbooks", RUNBOOKS), link("Alert rules", f"{REPOSITORY}/alerts.yml")],
         "annotations": {"list": _annotations()},
         "templating": {"list": _variables()},
         "panels": panels,
     }
 
 
-def _link(title: str, url: str) -> dict[str, Any]:
+def link(title: str, url: str) -> dict[str, Any]:
+    """Out of the dashboard, or of a panel."""
     return {
         "title": title,
         "url": url,
@@ -81,10 +82,9 @@ def _annotation(name: str, expr: str, *, color: str, title: str) -> dict[str, An
     return {
         "datasource": SOURCE,
         "enable": True,
-        "expr": expr,
         "iconColor": color,
         "name": name,
-        "step": STEP,
+        "target": {"expr": expr, "interval": STEP, "refId": "Anno"},
         "titleFormat": title,
     }
 

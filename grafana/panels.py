@@ -6,7 +6,7 @@ from itertools import count
 from string import ascii_uppercase
 from typing import Any
 
-from frame import RUNBOOKS, SOURCE
+from frame import RUNBOOKS, SOURCE, link
 
 Panel = dict[str, Any]
 Query = tuple[str, str]
@@ -94,6 +94,8 @@ def stat(
         "justifyMode": "auto",
         "orientation": "auto",
         "wideLayout": True,
+        "showPercentChange": False,
+        "percentChangeColorMode": "standard",
     }
     defaults = {"unit": unit, "color": {"mode": "thresholds"}, "thresholds": steps, "noValue": "-"}
     return _panel("stat", title, text, [_target(expr)], defaults, options, width=4, height=4, alert=alert)
@@ -175,6 +177,7 @@ def bars(
         "minVizHeight": 8,
         "minVizWidth": 8,
         "maxVizHeight": 300,
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []},
     }
     names = [legend for _, legend in queries]
     return _panel("bargauge", title, text, targets, defaults, options, _colors(names), width=width, height=height)
@@ -206,8 +209,8 @@ def table(
         shown = {value: {"text": word, "color": color, "index": 0} for value, (word, color) in texts.items()}
         overrides.append(_override(name, {"mappings": [{"type": "value", "options": shown}], **_COLORED}))
     if runbooks:
-        link = {"title": "Runbook", "url": f"{RUNBOOKS}#${{__value.raw}}", "targetBlank": True}
-        overrides.append(_override(runbooks, {"links": [link]}))
+        runbook = {"title": "Runbook", "url": f"{RUNBOOKS}#${{__value.raw}}", "targetBlank": True}
+        overrides.append(_override(runbooks, {"links": [runbook]}))
     targets = [
         _target(expr, ref=ref, instant=True, form="table") for ref, expr in zip(ascii_uppercase, exprs, strict=False)
     ]
@@ -221,7 +224,12 @@ def table(
         "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False, "minWidth": 80},
         "thresholds": _steps(("text", None)),
     }
-    options = {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": sort, "desc": sort in units}]}
+    options = {
+        "showHeader": True,
+        "cellHeight": "sm",
+        "frameIndex": 0,
+        "sortBy": [{"displayName": sort, "desc": sort in units}],
+    }
     panel = _panel("table", title, text, targets, defaults, options, overrides, width=width, height=height)
     return {**panel, "transformations": [{"id": "merge", "options": {}}, {"id": "organize", "options": organized}]}
 
@@ -239,7 +247,6 @@ def _panel(
     height: int,
     alert: str = "",
 ) -> Panel:
-    link = {"title": alert, "url": f"{RUNBOOKS}#{alert.lower()}", "targetBlank": True}
     return {
         "type": kind,
         "title": title,
@@ -248,7 +255,7 @@ def _panel(
         "gridPos": {"h": height, "w": width},
         "fieldConfig": {"defaults": defaults, "overrides": list(overrides)},
         "options": options,
-        "links": [link] if alert else [],
+        "links": [link(alert, f"{RUNBOOKS}#{alert.lower()}")] if alert else [],
         "targets": targets,
     }
 

@@ -85,9 +85,9 @@ def answered(dashboard: dict[str, Any], prometheus: str, minutes: int) -> dict[s
     seconds = minutes * 60
     step = max(SCRAPE_SECONDS, -(-seconds // POINTS))
     targets = [target for panel in dashboard["panels"] for target in panel.get("targets", [])]
-    for query in targets + [a for a in dashboard["annotations"]["list"] if "expr" in a]:
+    for query in targets + [a["target"] for a in dashboard["annotations"]["list"] if "target" in a]:
         back = 0 if query.get("instant") else seconds
-        query["step"] = int(query["step"].removesuffix("s")) if "step" in query else step
+        query["step"] = int(query["interval"].removesuffix("s")) if "interval" in query else step
         expr = interpolated(query["expr"], query["step"])
         query["answer"] = ask(prometheus, expr, start=end - back, end=end, step=query["step"])
     version = json.loads((MODULES / "@grafana/ui/package.json").read_text(encoding="utf-8"))["version"]

@@ -44,7 +44,7 @@ def panel_exprs() -> list[tuple[str, str]]:
 
 def annotation_exprs() -> list[tuple[str, str]]:
     """(annotation name, expr) of every annotation that is a query."""
-    return [(a["name"], a["expr"]) for a in DASHBOARD["annotations"]["list"] if "expr" in a]
+    return [(a["name"], a["target"]["expr"]) for a in DASHBOARD["annotations"]["list"] if "target" in a]
 
 
 def rule_exprs() -> list[tuple[str, str]]:

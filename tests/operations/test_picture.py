@@ -44,13 +44,15 @@ def test_the_lock_names_versions_and_hashes_but_no_place():
     assert packages
     assert not [path for path, package in packages.items() if "resolved" in package]
     assert not [path for path, package in packages.items() if "integrity" not in package]
-    assert LOCK["packages"][""]["dependencies"] == PACKAGE["dependencies"]
+    for kind in ("dependencies", "devDependencies"):
+        assert LOCK["packages"][""][kind] == PACKAGE[kind]
 
 
 def test_versions_are_exact_and_those_of_the_grafana_that_is_run():
-    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in PACKAGE["dependencies"].values())
+    versions = PACKAGE["dependencies"] | PACKAGE["devDependencies"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in versions.values())
     grafana = COMPOSE["services"]["grafana"]["image"].partition(":")[2]
-    assert {PACKAGE["dependencies"][name] for name in ("@grafana/ui", "@grafana/data")} == {grafana}
+    assert {versions[name] for name in ("@grafana/ui", "@grafana/data", "@grafana/schema")} == {grafana}
 
 
 def test_every_kind_of_panel_and_answer_can_be_drawn():

@@ -5,7 +5,7 @@ const BAR_PIXELS = 3;
 
 // [{color, from, to}] in milliseconds, of the dashboard's annotation queries; samples without a gap are one region.
 export function regionsOf(annotations, theme) {
-  return annotations.flatMap(({ iconColor, answer, step }) => {
+  return annotations.flatMap(({ iconColor, target: { answer, step } }) => {
     const color = theme.visualization.getColorByName(iconColor);
     return answer.flatMap(({ values }) => unbroken(values, 2 * step).map(([from, to]) => ({ color, from, to })));
   });

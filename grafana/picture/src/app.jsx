@@ -49,7 +49,7 @@ function Frame({ children }) {
 
 function Dashboard({ dashboard, frames }) {
   const range = timeRange(dashboard.range);
-  const regions = regionsOf(dashboard.annotations.list.filter(({ answer }) => answer), theme);
+  const regions = regionsOf(dashboard.annotations.list.filter(({ target }) => target), theme);
   const lowest = Math.max(...dashboard.panels.map(({ gridPos }) => gridPos.y + gridPos.h));
   return (
     <div style={{ position: 'relative', height: HEAD + lowest * (CELL + GAP) + GAP }}>
