@@ -1,6 +1,7 @@
 """A real Prometheus over a real system, with the project's own rules."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,21 @@ class Prometheus:
     def rules(self) -> list[dict[str, Any]]:
         """Every rule it has loaded."""
         return [rule for group in self._get("/api/v1/rules")["groups"] for rule in group["rules"]]
+
+
+_VARIABLES = {"$__rate_interval": "20s", "$__interval": "5s", "$__range": "5m"}
+
+
+def panel_exprs() -> list[tuple[str, str]]:
+    """(panel title, expr with everything chosen) of every target of the dashboard."""
+    panels = json.loads((ROOT / "grafana/dashboard.json").read_text())["panels"]
+    return [(panel["title"], _filled_in(target["expr"])) for panel in panels for target in panel.get("targets", ())]
+
+
+def _filled_in(expr: str) -> str:
+    for name, value in _VARIABLES.items():
+        expr = expr.replace(name, value)
+    return re.sub(r"\$\{?\w+(:\w+)?\}?", ".+", expr)
 
 
 @contextmanager

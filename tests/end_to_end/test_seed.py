@@ -1,6 +1,5 @@
 """The seed, end to end: the supervisor of `make dev`, 2,000 tasks over HTTP, and a real Prometheus that sees them."""
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -11,8 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from taskward.telemetry.instruments import DOCUMENTED, Role, for_role
-from tests.end_to_end.prometheus import MISSING, Prometheus, installed, prometheus
-from tests.end_to_end.system import ROOT, Api, Process, dev
+from tests.end_to_end.prometheus import MISSING, Prometheus, installed, panel_exprs, prometheus
+from tests.end_to_end.system import Api, Process, dev
 
 TASKS = 2000
 SETTINGS = {"METRICS_SAMPLE_MS": "500", "RETRY_BASE_MS": "50", "RETRY_MAX_MS": "200", "MAX_ATTEMPTS": "3"}
@@ -135,12 +134,7 @@ def test_both_targets_are_up_and_scraped_once(scraped: Prometheus) -> None:
 def test_every_expression_of_alerts_and_dashboard_gives_data(seen: Seen, scraped: Prometheus) -> None:
     ids = seen.api.submit_many([mixed(n) for n in range(300)])  # traffic while it looks
     seen.api.until_done(ids)
-    dashboard = json.loads((ROOT / "grafana/dashboard.json").read_text())
-    exprs = [
-        (panel["title"], _filled_in(target["expr"]))
-        for panel in dashboard["panels"]
-        for target in panel.get("targets", ())
-    ]
+    exprs = panel_exprs()
     assert len(exprs) > 20
     empty = exprs
     until = time.monotonic() + 30
@@ -181,12 +175,3 @@ def test_what_dev_prints_is_what_is_there(seen: Seen) -> None:
 def test_ctrl_c_stops_everything_cleanly(seen: Seen) -> None:
     assert seen.process.stop() == 0
     assert "Traceback" not in seen.process.output()
-
-
-_VARIABLES = {"$__rate_interval": "20s", "$__interval": "5s", "$__range": "5m"}
-
-
-def _filled_in(expr: str) -> str:
-    for name, value in _VARIABLES.items():
-        expr = expr.replace(name, value)
-    return re.sub(r"\$\{?\w+(:\w+)?\}?", ".+", expr)

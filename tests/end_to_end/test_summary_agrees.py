@@ -3,16 +3,29 @@
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.end_to_end.prometheus import MISSING, installed, prometheus
+from tests.end_to_end.prometheus import MISSING, Prometheus, installed, panel_exprs, prometheus
 from tests.end_to_end.system import Cluster, dev
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not installed(), reason=MISSING)]
 PER_SECOND = 50
 SECONDS = 75
+# So many processes of each kind; twice as many times so many waiting tasks are more than the alert's limit.
+EACH = 10
+WAITING = 60
+DEPTHS = {
+    "Deepest queue": [WAITING],
+    "Queue depth": [WAITING, 0, 0],
+    "Scheduled": [8, 0, 0],
+    "Running": [EACH],
+    "Where the tasks are": [8, WAITING, EACH, 0, 0],
+    "Workers": [EACH],
+}
 
 
 def test_throughput_and_p95_agree_within_5_percent(tmp_path: Path) -> None:
@@ -43,21 +56,47 @@ def test_throughput_and_p95_agree_within_5_percent(tmp_path: Path) -> None:
     assert summary["p95_run_seconds"] == pytest.approx(p95, rel=0.05)
 
 
-def test_depths_stay_right_with_several_of_each(tmp_path: Path, cluster: Callable[..., Cluster]) -> None:
-    system = cluster(METRICS_SAMPLE_MS="500", WORKER_CONCURRENCY="1")
-    apis = [system.api() for _ in range(3)]
-    _, api = apis[0]
-    for _ in range(3):
+def test_depths_stay_right_with_ten_of_each(tmp_path: Path, cluster: Callable[..., Cluster]) -> None:
+    system = cluster(METRICS_SAMPLE_MS="500", WORKER_CONCURRENCY="1", LEASE_MS="30000")
+    for _ in range(EACH):
+        _, api = system.api()
         system.worker()
     api.call("POST", "/queues/low/pause")
-    api.submit_many([{"type": "echo", "priority": "low"} for _ in range(40)])
+    api.submit_many([{"type": "echo", "priority": "low"}] * WAITING)
+    api.submit_many([{"type": "echo", "delay_seconds": 3600}] * 8)
+    api.submit_many([{"type": "sleep", "payload": {"seconds": 300}, "priority": "high"}] * EACH)
     port = int(api.url.rpartition(":")[2])
     with prometheus(tmp_path, api=port, api_metrics=1, worker=1) as scraped:  # all found by the API's list alone
-        until = time.monotonic() + 60
-        while len(scraped.query("queue_depth{priority='low'} == 40")) < 6:
-            assert time.monotonic() < until, scraped.targets()
-            time.sleep(0.5)
-        assert scraped.value("sum(max by (priority) (queue_depth))") == 40
-        assert scraped.value("sum(queue_depth)") == 6 * 40  # what a query that knew nothing of it would say
-        assert scraped.value("max(workers_live)") == 3
-        assert scraped.value("sum(worker_slots)") == 3
+        for seen in (f"queue_depth{{priority='low'}} == {WAITING}", f"processing_inflight == {EACH}"):
+            until(lambda seen=seen: len(scraped.query(seen)) == 2 * EACH, scraped)
+        exprs = panel_exprs()
+        shown = {title: [scraped.query(expr) for name, expr in exprs if name == title] for title in DEPTHS}
+        assert {title: numbers(answers) for title, answers in shown.items()} == DEPTHS
+        assert (
+            scraped.value("sum(queue_depth)") == 2 * EACH * WAITING > 1000
+        )  # what would fire, did it know nothing of it
+        assert scraped.value("sum(processing_inflight)") == 2 * EACH * EACH
+        assert scraped.value("sum(worker_slots)") == EACH
+        seen_at = time.time()
+        until(lambda: all(evaluated(rule) > seen_at for rule in scraped.rules()), scraped)
+        rules = {rule["name"]: rule for rule in scraped.rules()}
+        assert rules["TaskwardQueueDepthHigh"]["state"] == "inactive"
+        # The addresses in prometheus.yml itself are nobody's here.
+        assert scraped.query("ALERTS{alertstate='firing', alertname!='TaskwardTargetDown'}") == []
+
+
+def until(seen: Callable[[], bool], scraped: Prometheus) -> None:
+    end = time.monotonic() + 60
+    while not seen():
+        assert time.monotonic() < end, scraped.targets()
+        time.sleep(0.5)
+
+
+def numbers(answers: list[list[tuple[dict[str, str], float]]]) -> list[float]:
+    """The values of a panel: its queries in their order, the largest series first."""
+    return [value for answer in answers for value in sorted((value for _, value in answer), reverse=True)]
+
+
+def evaluated(rule: dict[str, Any]) -> float:
+    """When Prometheus last looked at a rule, in Unix seconds."""
+    return datetime.fromisoformat(rule["lastEvaluation"]).timestamp()

@@ -1,5 +1,6 @@
 """alerts.yml: the documented limits, and rules that fire and stay silent."""
 
+import json
 import re
 import subprocess
 from urllib.parse import parse_qs, urlsplit
@@ -60,6 +61,51 @@ def test_promtool_finds_nothing_to_say_about_the_rules():
 @needs_promtool
 def test_the_alerts_fire_and_stay_silent_as_the_scenarios_say():
     promtool("test", "rules", "tests/operations/alerts_test.yml")
+
+
+# What ten APIs and ten workers each say of one queue that is at every limit, and of themselves; samples are 15 s apart.
+OF_THE_QUEUE = {
+    'queue_depth{priority="high", %s}': "1000x100",
+    'queue_oldest_task_age_seconds{priority="high", %s}': "300x100",
+    'dlq_depth{priority="high", %s}': "7x100",
+    "processing_inflight{%s}": "90x100",
+    'invariant_violations{kind="two_places", %s}': "0x100",
+    "metrics_sample_timestamp_seconds{%s}": "0+15x100",
+    "up{%s}": "1x100",
+}
+OF_A_WORKER = {
+    "worker_slots{%s}": "10x100",
+    "worker_slots_busy{%s}": "9x100",
+    'tasks_dequeued_total{priority="high", %s}': "0+1x100",
+    'tasks_retried_total{type="echo", priority="high", %s}': "0+2.5x100",  # 50 in 5 minutes, 500 by all
+}
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("changed", "alerts"),
+    [
+        ({}, []),
+        ({'queue_depth{priority="high", %s}': "1001x100"}, ["TaskwardQueueDepthHigh"]),
+        ({'dlq_depth{priority="high", %s}': "7x60 8x40"}, ["TaskwardDeadLettersGrow"]),
+    ],
+)
+def test_ten_processes_that_export_one_queue_are_one_queue(tmp_path, changed, alerts):
+    jobs = {"taskward-api": OF_THE_QUEUE, "taskward-worker": OF_THE_QUEUE | OF_A_WORKER}
+    series = [
+        {"series": name % f'job="{job}", instance="{job}-{n}:2112"', "values": values}
+        for job, exported in jobs.items()
+        for n in range(10)
+        for name, values in {**exported, **changed}.items()
+    ]
+    samples = [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in alerts]
+    counted = {"expr": "count by (alertname) (ALERTS)", "eval_time": "20m", "exp_samples": samples}
+    test = {"interval": "15s", "input_series": series, "promql_expr_test": [counted]}
+    rules = tmp_path / "rules.yml"
+    rules.write_text(
+        json.dumps({"rule_files": [str(ROOT / "alerts.yml")], "evaluation_interval": "15s", "tests": [test]})
+    )
+    promtool("test", "rules", str(rules))
 
 
 def promtool(*arguments: str) -> None:
