@@ -56,6 +56,7 @@ ATTEMPTS = st.builds(
     outcome=TEXT,
     error=ERRORS,
     cancel_cause=st.none() | TEXT,
+    cancelled_ms=st.none() | MS,
 )
 FIELD = st.text(st.characters(exclude_characters="|", exclude_categories=["Cs"]), max_size=10)
 
@@ -133,6 +134,11 @@ def test_progress_comes_back(progress: Progress) -> None:
     assert codec.decode_progress(msgspec.json.encode(progress)) == progress
 
 
+def test_a_cancel_comes_back_with_and_without_its_moment() -> None:
+    assert codec.decode_cancel(b"user 1700000000123") == ("user", 1_700_000_000_123)
+    assert codec.decode_cancel(b"deadline") == ("deadline", None)
+
+
 DECODERS: list[Callable[[bytes], Any]] = [
     codec.decode_spec,
     codec.decode_head,
@@ -140,6 +146,7 @@ DECODERS: list[Callable[[bytes], Any]] = [
     codec.decode_history,
     codec.decode_value,
     codec.decode_progress,
+    codec.decode_cancel,
 ]
 DEEP = b"[" * 100_000
 HOSTILE = [
@@ -196,6 +203,7 @@ def _decodes_or_is_refused(decode: Callable[[bytes], Any], stored: bytes) -> Non
         (codec.decode_history, b"{}\n"),
         (codec.decode_value, b"{"),
         (codec.decode_progress, b"[]"),
+        (codec.decode_cancel, b"user soon"),
     ],
 )
 def test_garbage_is_refused(decode: Callable[[bytes], Any], stored: bytes) -> None:

@@ -6,6 +6,7 @@ record   "<state>|<token>|<finished_ms>|<cause>|<priority>|<attempt>|<worker>|<q
          written at the first claim; state letter: R running, Q queued, T retrying, S succeeded, D dead,
          C cancelled, E expired. Where the task *is* decides its state; the letter tells the four ends apart.
 history  ended attempts, oldest first, one JSON object a line
+cancel   "<cause> <ms of the request>"; "<cause>" alone is read as well
 """
 
 import re
@@ -112,6 +113,15 @@ def decode_record(stored: bytes) -> Record:
         )
     except (ValueError, RecursionError) as exc:
         raise DecodeError(f"record: {exc}") from exc
+
+
+def decode_cancel(stored: bytes) -> tuple[str, int | None]:
+    """Cause and moment, in Unix ms, of a request to stop. Raises DecodeError where the bytes are not one."""
+    try:
+        cause, _, asked = stored.decode().partition(" ")
+        return cause, int(asked) if asked else None
+    except ValueError as exc:
+        raise DecodeError(f"cancel: {exc}") from exc
 
 
 def encode_attempt(attempt: Attempt) -> bytes:

@@ -151,7 +151,10 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """A task as a reader sees it, put together from everything the store holds. Instants are Unix ms."""
+    """A task as a reader sees it, put together from everything the store holds. Instants are Unix ms.
+
+    `cancelled_ms` is when the attempt that still runs was asked to stop.
+    """
 
     id: str
     spec: Spec
@@ -167,6 +170,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     token: int | None = None
     worker_id: str | None = None
     cancel_cause: str | None = None
+    cancelled_ms: int | None = None
     result: Any = None
     attempts: tuple[Attempt, ...] = ()
     progress: Progress | None = None

@@ -151,6 +151,21 @@ async def test_cancelling_a_running_task_asks_its_worker(api: Api) -> None:
     assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
 
 
+async def test_the_time_since_a_running_task_was_asked_to_stop_goes_on(api: Api) -> None:
+    id = await api.submit()
+    await api.claim()
+    before = (await api.http.get(f"/tasks/{id}")).json()["timeline"]
+    assert before["cancelling"] == 0
+    await api.http.post(f"/tasks/{id}/cancel")
+    with trio.fail_after(10):
+        while (now := (await api.http.get(f"/tasks/{id}")).json()["timeline"])["cancelling"] < 0.02:
+            await trio.sleep(0.01)
+    with trio.fail_after(10):
+        while (later := (await api.http.get(f"/tasks/{id}")).json()["timeline"])["cancelling"] <= now["cancelling"]:
+            await trio.sleep(0.01)
+    assert later["running"] == now["running"] >= before["running"]
+
+
 async def test_run_now_is_for_tasks_that_wait_for_a_time(api: Api) -> None:
     id = await api.submit(delay_seconds=600)
     answer = await api.http.post(f"/tasks/{id}/run-now")

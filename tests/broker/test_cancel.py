@@ -42,7 +42,7 @@ async def test_a_running_task_is_flagged(rig: Rig) -> None:
     await rig.running("a")
     before = rig.store.read()
     assert await rig.broker.cancel("a", cause="user") is State.CANCELLING
-    assert rig.store.read() == before | {"cancel": {"a": "user"}}
+    assert rig.store.read() == before | {"cancel": {"a": f"user {rig.clock.ms}"}}
 
 
 async def test_its_worker_is_told(rig: Rig) -> None:
@@ -59,8 +59,10 @@ async def test_its_worker_is_told(rig: Rig) -> None:
 async def test_the_first_cause_stands(rig: Rig) -> None:
     await rig.running("a")
     await rig.broker.cancel("a", cause="deadline")
+    asked = rig.clock.ms
+    rig.clock.move(ms=1)
     assert await rig.broker.cancel("a", cause="user") is State.CANCELLING
-    assert rig.store["cancel"] == {"a": "deadline"}
+    assert rig.store["cancel"] == {"a": f"deadline {asked}"}
 
 
 async def test_what_has_ended_stays_as_it_is(rig: Rig) -> None:

@@ -1,5 +1,6 @@
 """get.lua and reading.get: a task put together from everything the store holds."""
 
+import msgspec
 import pytest
 
 from taskward.broker import reading
@@ -59,9 +60,25 @@ async def test_running(rig: Rig) -> None:
 
 async def test_cancelling(rig: Rig) -> None:
     await rig.running("a")
+    rig.clock.move(ms=3)
     await rig.broker.cancel("a", cause="user")
+    asked = rig.clock.ms
+    rig.clock.move(ms=3)
     found = await _get(rig)
-    assert (found.state, found.cancel_cause, found.terminal) == (State.CANCELLING, "user", False)
+    assert (found.state, found.cancel_cause, found.cancelled_ms) == (State.CANCELLING, "user", asked)
+    assert not found.terminal
+
+
+async def test_a_cancel_that_does_not_say_when(rig: Rig) -> None:
+    (lease,) = await rig.running("a")
+    rig.store.client.hset(rig.store.key("cancel"), "a", "deadline")
+    found = await _get(rig)
+    assert (found.state, found.cancel_cause, found.cancelled_ms) == (State.CANCELLING, "deadline", None)
+    assert await rig.broker.extend([lease]) == ["deadline"]
+    rig.clock.move(ms=TERMS.lease_ms)
+    await rig.broker.reap()
+    found = await _get(rig)
+    assert (found.state, found.cancel_cause, found.attempts[0].cancelled_ms) == (State.CANCELLED, "deadline", None)
 
 
 async def test_retrying(rig: Rig) -> None:
@@ -93,6 +110,16 @@ async def test_succeeded(rig: Rig) -> None:
     found = await _get(rig)
     assert (found.state, found.result, found.terminal) == (State.SUCCEEDED, {"y": 2}, True)
     assert (found.started_ms, found.finished_ms) == (rig.clock.ms - 70, rig.clock.ms)
+
+
+async def test_succeeded_although_it_was_asked_to_stop(rig: Rig) -> None:
+    (lease,) = await rig.running("a")
+    await rig.broker.cancel("a", cause="user")
+    line = LINE.replace(b"failed", b"succeeded").replace(b"}", b',"cancelled_ms":2}')
+    await rig.settle(lease, Complete(b"1"), line)
+    found = await _get(rig)
+    assert (found.state, found.cancel_cause, found.cancelled_ms) == (State.SUCCEEDED, None, None)
+    assert found.attempts == (msgspec.structs.replace(ATTEMPT, outcome="succeeded", cancelled_ms=2),)
 
 
 async def test_dead(rig: Rig) -> None:

@@ -95,10 +95,14 @@ async def test_the_pause_grows(rig: Rig) -> None:
 
 async def test_a_task_that_was_to_be_cancelled_is(rig: Rig) -> None:
     await rig.running("a", "b")
+    rig.clock.move(ms=5)
     await rig.broker.cancel("a", cause="user")
+    asked = rig.clock.ms
     rig.clock.move(ms=TERMS.lease_ms)
     assert await rig.broker.reap() == [TaskReaped("a", "high", "cancelled"), TaskReaped("b", "high", "queued")]
     contents = rig.store.read()
+    a, b = (codec.decode_history(contents["history"][id].encode()) for id in "ab")
+    assert (a[0].cancelled_ms, b[0].cancelled_ms) == (asked, None)
     assert contents["done"] == {"a": rig.clock.ms + TERMS.result_ttl_ms}
     assert contents["record"]["a"].startswith(f"C|0|{rig.clock.ms}|user|")
     assert "cancel" not in contents

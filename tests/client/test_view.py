@@ -14,7 +14,9 @@ def task(state: State, *attempts: Attempt, **fields: Any) -> Task:
     return Task(id="t", spec=Spec(type="x"), state=state, created_ms=T0, attempts=attempts, **fields)
 
 
-def attempt(n: int, queued: int, started: int, finished: int, outcome: str = "failed") -> Attempt:
+def attempt(
+    n: int, queued: int, started: int, finished: int, outcome: str = "failed", *, cancelled: int | None = None
+) -> Attempt:
     """Seconds after the task was made."""
     return Attempt(
         n=n,
@@ -24,6 +26,7 @@ def attempt(n: int, queued: int, started: int, finished: int, outcome: str = "fa
         finished_ms=T0 + 1000 * finished,
         outcome=outcome,
         error=ErrorInfo("E", f"no {n}") if outcome == "failed" else None,
+        cancelled_ms=None if cancelled is None else T0 + 1000 * cancelled,
     )
 
 
@@ -40,6 +43,24 @@ CASES: list[tuple[str, Task, int, dict[str, float]]] = [
         task(State.RUNNING, queued_ms=at(1), started_ms=at(3)),
         10,
         {"scheduled": 1, "queued": 2, "running": 7},
+    ),
+    (
+        "asked to stop",
+        task(State.CANCELLING, queued_ms=at(1), started_ms=at(3), cancelled_ms=at(6)),
+        10,
+        {"scheduled": 1, "queued": 2, "running": 3, "cancelling": 4},
+    ),
+    (
+        "asked to stop, nobody knows when",
+        task(State.CANCELLING, queued_ms=at(1), started_ms=at(3)),
+        10,
+        {"scheduled": 1, "queued": 2, "running": 7},
+    ),
+    (
+        "stopped",
+        task(State.CANCELLED, attempt(1, 0, 2, 9, "cancelled", cancelled=6), finished_ms=at(9)),
+        99,
+        {"queued": 2, "running": 4, "cancelling": 3},
     ),
     (
         "succeeded",

@@ -47,6 +47,15 @@ class Held:
     cancel: str | None = None
 
     @property
+    def cause(self) -> str | None:
+        """Why it is to be cancelled; `cancel` has when that was asked for as well, as the store has it."""
+        return self.cancel.partition(" ")[0] if self.cancel else None
+
+    @property
+    def cancelled_ms(self) -> int | None:
+        return int(self.cancel.partition(" ")[2]) if self.cancel else None
+
+    @property
     def state(self) -> State:
         """As a reader sees it."""
         if self.place == "running":

@@ -80,7 +80,7 @@ class Model(Books):
             task = self.holding(id, token)
             if task is not None:
                 task.score = self.now_ms + self.terms.lease_ms
-            answers.append("!" if task is None else task.cancel or "")
+            answers.append("!" if task is None else task.cause or "")
         return answers
 
     def progress(self, id: str, token: int, report: bytes) -> bool:
@@ -99,7 +99,7 @@ class Model(Books):
         if task is None:
             return None
         if task.place == "running":
-            task.cancel = task.cancel or cause
+            task.cancel = task.cancel or f"{cause} {self.now_ms}"
         elif task.place in ("ready", "scheduled", "retry"):
             queued_us = task.record.queued_us if task.record else self.now_us
             changed = {"state": "C", "token": 0, "finished_ms": self.now_ms, "cause": cause, "queued_us": queued_us}
@@ -173,8 +173,8 @@ class Model(Books):
     def _reap(self, task: Held) -> TaskReaped:
         record, now = task.record, self.now_ms
         assert record is not None
-        task.history += self._reaped_line(record)
-        reaps, cause = record.reaps + 1, task.cancel
+        task.history += self._reaped_line(record, task.cancelled_ms)
+        reaps, cause = record.reaps + 1, task.cause
         common = {"reaps": reaps, "token": 0, "finished_ms": now}
         task.cancel = None
         if cause:
@@ -190,7 +190,7 @@ class Model(Books):
         task.moved("ready", record.queued_us, state="Q", **common)
         return TaskReaped(task.id, task.priority, "queued")
 
-    def _reaped_line(self, record: Record) -> str:
+    def _reaped_line(self, record: Record, cancelled_ms: int | None) -> str:
         assert record.started_ms is not None
         attempt = Attempt(
             n=record.attempt,
@@ -200,6 +200,7 @@ class Model(Books):
             finished_ms=self.now_ms,
             outcome="reaped",
             cancel_cause="lease_lost",
+            cancelled_ms=cancelled_ms,
         )
         return codec.encode_attempt(attempt).decode() + "\n"
 

@@ -12,7 +12,7 @@ def settle(books: Books, id: str, token: int, decision: Decision, line: bytes) -
         return "!"
     if task.record.state != "R":
         return "="
-    cause, task.cancel = task.cancel, None
+    cause, task.cancel = task.cause, None
     if cause and isinstance(decision, RetryIn | Release | Cancel):
         letter = _end(books, task, "C", cause)
     else:

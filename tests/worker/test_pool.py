@@ -246,6 +246,9 @@ async def test_cancel_stops_a_running_handler_and_says_when_it_is_gone(workshop:
         task = await workshop.until(id)
         assert cleaned.is_set()
     assert (task.state, task.cancel_cause) == (State.CANCELLED, "user")
+    (attempt,) = task.attempts
+    assert attempt.cancelled_ms is not None
+    assert attempt.finished_ms - attempt.cancelled_ms >= 50
 
 
 async def test_a_cancelled_task_that_still_succeeds_has_succeeded(workshop: Workshop) -> None:
@@ -261,6 +264,10 @@ async def test_a_cancelled_task_that_still_succeeds_has_succeeded(workshop: Work
         await workshop.broker.cancel(id, cause="user")
         task = await workshop.until(id)
     assert (task.state, task.result) == (State.SUCCEEDED, "done anyway")
+    (attempt,) = task.attempts
+    assert (attempt.outcome, attempt.cancel_cause) == ("succeeded", None)
+    assert attempt.cancelled_ms is not None
+    assert attempt.started_ms <= attempt.cancelled_ms < attempt.finished_ms
 
 
 async def test_a_lost_lease_stops_the_handler_and_writes_nothing(workshop: Workshop) -> None:

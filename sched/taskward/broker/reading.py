@@ -75,7 +75,7 @@ async def get(broker: Broker, ids: Sequence[str]) -> list[Task | None]:
 async def each(broker: Broker, ids: Sequence[str]) -> list[Task | DecodeError | None]:
     """The same, with the error in the place of a task that cannot be read."""
     reply = await broker.call("get", list(ids))
-    return [_assemble_or_error(id, reply[9 * n : 9 * n + 9]) for n, id in enumerate(ids)]
+    return [_assemble_or_error(id, reply[8 * n : 8 * n + 8]) for n, id in enumerate(ids)]
 
 
 async def page(broker: Broker, wanted: Filter, *, size: int, token: str | None) -> Page:
@@ -136,13 +136,14 @@ def _assemble_or_error(id: str, parts: Sequence[bytes]) -> Task | DecodeError | 
 
 
 def _assemble(id: str, parts: Sequence[bytes]) -> Task | None:
-    stored, place_bytes, score, record_text, result, history, progress, cause, _priority = parts
+    stored, place_bytes, score, record_text, result, history, progress, cancel = parts
     if not stored:
         return None
     place = place_bytes.decode()
     head = codec.decode_head(stored)
     record = codec.decode_record(record_text) if record_text else None
-    state = _state(place, record, cancelling=bool(cause))
+    cause, cancelled_ms = codec.decode_cancel(cancel) if cancel else (None, None)
+    state = _state(place, record, cancelling=cause is not None)
     queued_ms = None
     if place == "ready":
         queued_ms = int(float(score)) // 1000
@@ -163,18 +164,22 @@ def _assemble(id: str, parts: Sequence[bytes]) -> Task | None:
         reaps=record.reaps if record else 0,
         token=record.token or None if record else None,
         worker_id=record.worker or None if record else None,
-        cancel_cause=cause.decode() or (record.cause if record else None),
+        cancel_cause=cause or (record.cause if record else None),
+        cancelled_ms=cancelled_ms,
         result=codec.decode_value(result) if result else None,
-        attempts=codec.decode_history(history) + _success(state, record),
+        attempts=_attempts(codec.decode_history(history), state, record),
         progress=codec.decode_progress(progress) if progress else None,
     )
 
 
-def _success(state: State, record: codec.Record | None) -> tuple[Attempt, ...]:
-    """The attempt that succeeded: its record says all there is to say, so it has no line in the history."""
+def _attempts(history: tuple[Attempt, ...], state: State, record: codec.Record | None) -> tuple[Attempt, ...]:
+    """An attempt that succeeded without being asked to stop has no line in the history: its record says it all."""
     if state is not State.SUCCEEDED or record is None or record.started_ms is None or record.finished_ms is None:
-        return ()
+        return history
+    if history and history[-1].outcome == "succeeded":
+        return history
     return (
+        *history,
         Attempt(
             n=record.attempt,
             worker_id=record.worker,

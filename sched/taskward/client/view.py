@@ -23,7 +23,8 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     """Where a task's age went, in seconds; the sum is its age. `dead`: between giving up and a redrive.
 
-    `cancelling` is known once the handler has stopped; until then it is part of `running`.
+    `cancelling` is from the request to stop to the handler's end. A time-out's or shutdown's, which the worker alone
+    knows of, is part of `running` until that end.
     """
 
     scheduled: float
@@ -161,7 +162,8 @@ def _last_stretch(task: Task, spent: "_Spent", gap: str, end_ms: int) -> None:
         case State.RUNNING | State.CANCELLING:
             spent.until(task.queued_ms or end_ms, gap)
             spent.until(task.started_ms or end_ms, "queued")
-            spent.until(end_ms, "running")
+            spent.until(task.cancelled_ms or end_ms, "running")
+            spent.until(end_ms, "cancelling")
         case _ if task.attempts:
             spent.until(end_ms, gap)
         case _:  # ended without ever having run

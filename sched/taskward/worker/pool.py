@@ -17,7 +17,7 @@ from taskward.config import Config
 from taskward.errors import BrokerUnavailable, DecodeError
 from taskward.events import LeaseWasLost, Observer, SlotsChanged, TaskSettled, TasksExpired, TaskStarted
 from taskward.policy.priority import Shares
-from taskward.policy.retry import Bury, Complete, Decision, Failed, Outcome, Release, Stopped, decide
+from taskward.policy.retry import Bury, Complete, Decision, Failed, Outcome, Release, Stopped, Succeeded, decide
 from taskward.task import Attempt, CancelCause, ErrorInfo, Lease, RetryPolicy
 from taskward.worker import slot
 from taskward.worker.executor import Executor
@@ -298,7 +298,7 @@ class Pool:
         )
 
     def _settlement(self, running: Running, outcome: Outcome, decision: Decision) -> Settlement:
-        if isinstance(decision, Complete):
+        if isinstance(decision, Complete) and not running.cancelling:
             return Settlement(running.lease, decision)
         return Settlement(running.lease, decision, _history_line(running, self._worker_id, outcome, decision))
 
@@ -325,12 +325,16 @@ def _history_line(running: Running, worker_id: str, outcome: Outcome, decision: 
             outcome="released" if isinstance(decision, Release) else _word(outcome),
             error=getattr(decision, "error", None),
             cancel_cause=outcome.cause if isinstance(outcome, Stopped) else None,
-            cancelled_ms=finished_ms - round(running.cancelling * 1000) if isinstance(outcome, Stopped) else None,
+            cancelled_ms=finished_ms - round(running.cancelling * 1000) if running.cancelling else None,
         )
     )
 
 
 def _word(outcome: Outcome) -> str:
-    if isinstance(outcome, Stopped) and outcome.cause is not CancelCause.TIMEOUT:
-        return "cancelled"
-    return "failed"
+    match outcome:
+        case Succeeded():
+            return "succeeded"
+        case Stopped(cause) if cause is not CancelCause.TIMEOUT:
+            return "cancelled"
+        case _:
+            return "failed"

@@ -10,7 +10,7 @@ local text = call('HGET', record, id)
 local r = text and parse_record(text)
 
 if call('ZSCORE', running, id) then
-  call('HSETNX', cancel, id, cause)
+  call('HSETNX', cancel, id, cause .. ' ' .. int(now_ms))
   call('PUBLISH', ARGV[5], id)
   return 'cancelling'
 end

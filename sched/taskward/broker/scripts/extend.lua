@@ -23,7 +23,7 @@ for n, id in ipairs(ids) do
   local r = records[n] and parse_record(records[n])
   if r and r.state == 'R' and r.token == ARGV[2 + n * 2] then
     add(renewed, lease_end, id)
-    out[n] = causes[n] or ''
+    out[n] = cause_of(causes[n]) or ''
   else
     out[n] = '!'
   end

@@ -33,6 +33,11 @@ local function format_record(r)
                        r.reaps}, '|')
 end
 
+-- What `cancel` holds of a task, "<cause> <ms of the request>" (codec.py). -> both; nothing where it holds nothing
+local function cause_of(text)
+  if text then return string.match(text, '^(%S+) ?(%d*)$') end
+end
+
 -- The head of a spec is "<start_by_ms>,<created_ms>,<due_ms>,<traceparent>;" (codec.py); most tasks have no start_by.
 local COMMA = 44
 local function start_by(text)

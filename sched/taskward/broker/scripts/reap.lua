@@ -8,10 +8,11 @@ local most_reaps, pause, keep_ms = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumbe
 local index = {}
 for p = 1, P do index[priority_of(ready[p])] = p end
 
-local function history_line(r)
+local function history_line(r, asked)
   return string.format(
-    '{"n":%s,"worker_id":"%s","queued_ms":%s,"started_ms":%s,"finished_ms":%s,"outcome":"reaped","cancel_cause":"lease_lost"}',
-    r.attempt, r.worker, int(math.floor(tonumber(r.queued) / 1000)), r.started, int(now_ms))
+    '{"n":%s,"worker_id":"%s","queued_ms":%s,"started_ms":%s,"finished_ms":%s,"outcome":"reaped","cancel_cause":"lease_lost"%s}',
+    r.attempt, r.worker, int(math.floor(tonumber(r.queued) / 1000)), r.started, int(now_ms),
+    (asked or '') ~= '' and ',"cancelled_ms":' .. asked or '')
 end
 
 -- Stands in for a record that cannot be read. Its reaps are spent: the task goes to the DLQ, where it can be seen.
@@ -30,10 +31,11 @@ local woken = 0
 for n, id in ipairs(ids) do
   local r = records[n] and parse_record(records[n]) or unreadable()
   local p, reaps = index[r.priority] or P, tonumber(r.reaps) + 1
-  append_history(history, id, history_line(r))
+  local cause, asked = cause_of(causes[n])
+  append_history(history, id, history_line(r, asked))
   r.reaps, r.token, r.finished = int(reaps), '0', int(now_ms)
-  if causes[n] then
-    r.state, r.cause = 'C', causes[n]
+  if cause then
+    r.state, r.cause = 'C', cause
     call('ZADD', done, int(now_ms + keep_ms), id)
   elseif reaps >= most_reaps then
     r.state, r.cause = 'D', 'lease_lost'

@@ -21,7 +21,7 @@ local function settle_one(id, at, text, todo)
   local r = text and parse_record(text)
   if not r or r.token ~= token then return '!' end
   if r.state ~= 'R' or todo.seen[id] then return '=' end
-  local cause = todo.any_cancel and call('HGET', cancel, id)
+  local cause = todo.any_cancel and cause_of(call('HGET', cancel, id))
   if cause then
     todo.uncancel[#todo.uncancel + 1] = id
     if verb == 'T' or verb == 'Q' then verb = 'C' end
