@@ -13,7 +13,7 @@ import pytest
 import redis
 import trio
 
-from taskward.broker import script
+from taskward.broker import connection, script
 from taskward.broker.connection import Connection, open_connection
 from taskward.broker.embedded import blocking_embedded_server, free_port, server_command
 from taskward.errors import BrokerUnavailable, ConfigError
@@ -259,6 +259,33 @@ async def _next(receive: Callable[[], Awaitable[bytes | None]]) -> bytes:
         while (message := await receive()) is None:
             pass
     return message
+
+
+async def test_a_subscription_lasts_through_a_silence(
+    own_rig: Rig, own: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LISTEN_SECONDS", 0.01)
+    await own_rig.running("a")
+    async with own.subscription(own_rig.broker.keys.channel()) as receive:
+        for _ in range(5):
+            assert await receive() is None
+        await own_rig.broker.cancel("a", cause="user")
+        assert await _next(receive) == b"a"
+
+
+async def test_a_subscription_to_a_server_that_hangs_is_given_up(
+    own: Connection, own_client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LISTEN_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "CALL_SECONDS", 0.2)
+    pid = int(own_client.info("server")["process_id"])
+    async with own.subscription("channel") as receive:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(BrokerUnavailable):
+                await _next(receive)
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 async def test_a_subscription_ends_with_its_server(own: Connection, own_client: "redis.Redis") -> None:

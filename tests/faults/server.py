@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,16 +17,23 @@ START_SECONDS = 30.0
 
 
 class Server:
-    """Not running yet. With AOF, and by default a sync before every answer, as production should have it."""
+    """Not running yet. With AOF, and by default a sync before every answer, as production should have it.
 
-    def __init__(self, folder: Path, *, fsync: str = "always") -> None:
+    `options` are more words for its command line.
+    """
+
+    def __init__(self, folder: Path, *, fsync: str = "always", options: Sequence[str] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.admin = redis.Redis(port=self.port, decode_responses=True, socket_timeout=10)
         self._log = folder / "server.log"
-        self._command = child.guarded(server_command(folder, self.port, fsync))
+        self._command = child.guarded([*self.command(folder, fsync), *options])
         self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self, folder: Path, fsync: str) -> list[str]:
+        """What is run."""
+        return server_command(folder, self.port, fsync)
 
     async def start(self) -> None:
         """Until it has read its data and serves."""

@@ -29,6 +29,8 @@ LEASE_MS = 10_000
 CONCURRENCY = 10
 # How soon after Redis' return the next task must have begun.
 RESUMED_SECONDS = 2.0
+# Half the time until the first renewal.
+HEARD_SECONDS = LEASE_MS / 1000 / 3 / 2
 PATIENCE = 20.0
 
 Act = Callable[[], Any]
@@ -143,6 +145,21 @@ class Site:
         await trio.to_thread.run_sync(self.server.admin.script_load, loaded.source)
         return loaded.sha.encode()
 
+    async def goes_on(self) -> None:
+        """What is submitted runs and is settled, and a cancel is heard, not found at a renewal."""
+        fresh = await self.submit("note", payload="fresh")
+        assert (await self.until_done(fresh))["result"] == "fresh"
+        with trio.fail_after(PATIENCE):
+            while self._outages(OutageBegan)["cancels"] > self._outages(OutageEnded)["cancels"]:
+                await trio.sleep(0.01)
+        kept, self.let_go = self.let_go, trio.Event()  # what others hold stays held
+        held = await self.hold_one()
+        self.let_go = kept
+        began = trio.current_time()
+        answer = await self.http.post(f"/tasks/{held}/cancel", params={"wait": 5})
+        assert answer.json()["state"] == "cancelled"
+        assert trio.current_time() - began < HEARD_SECONDS
+
     async def rides_out(self, breaks: Act, mends: Act, *, seconds: float = 0.3) -> None:
         """What must hold in any outage that is shorter than a lease, whatever its reason."""
         held = await self.hold_one()
@@ -163,10 +180,14 @@ class Site:
 
     async def every_outage_was_said_once(self) -> None:
         """One line at its beginning, one at its end, per part of the worker."""
-        began = Counter(event.part for event in self.said.of(OutageBegan))
+        began = self._outages(OutageBegan)
         assert set(began.values()) == {1}, began
         await self.said.wait_for(OutageEnded, count=len(began))
-        assert Counter(event.part for event in self.said.of(OutageEnded)) == began
+        assert self._outages(OutageEnded) == began
+
+    def _outages(self, kind: type[OutageBegan] | type[OutageEnded]) -> Counter[str]:
+        """How often each part has said so."""
+        return Counter(event.part for event in self.said.of(kind))
 
 
 def outcomes(task: dict[str, Any]) -> list[str]:
@@ -196,14 +217,15 @@ async def _do(act: Act) -> None:
 
 
 @asynccontextmanager
-async def open_site(server: Server, *, wire: bool) -> AsyncIterator[Site]:
-    """On a server that runs."""
+async def open_site(server: Server, *, wire: bool = True, url: str = "") -> AsyncIterator[Site]:
+    """On a server that runs: through the proxy, or where `url` leads."""
     proxy = Proxy(server.port)
     async with trio.open_nursery() as nursery:
         await nursery.start(proxy.run)
-        async with open_connection(proxy.url, name="site", wire=wire) as connection:
-            yield Site(server, proxy, connection, Workshop(connection, queue=QUEUE, redis_url=proxy.url))
+        url = url or proxy.url
+        async with open_connection(url, name="site", wire=wire) as connection:
+            yield Site(server, proxy, connection, Workshop(connection, queue=QUEUE, redis_url=url))
         nursery.cancel_scope.cancel()
 
 
-__all__ = ["CONCURRENCY", "Site", "State", "cpu_share", "open_site", "outcomes", "unavailable"]
+__all__ = ["CONCURRENCY", "LEASE_MS", "Site", "State", "cpu_share", "open_site", "outcomes", "unavailable"]

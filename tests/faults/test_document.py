@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TESTS = re.compile(r"^(?:async )?def (test_\w+)", re.MULTILINE)
 # Where every test is a fault.
-FAULTS = ("test_outages.py", "test_refusals.py", "test_replies.py")
+FAULTS = ("test_failover.py", "test_outages.py", "test_refusals.py", "test_replies.py")
 
 
 def named() -> set[str]:

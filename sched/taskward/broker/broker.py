@@ -132,10 +132,17 @@ class Broker:
             raise BrokerRefused(
                 f"Redis would evict tasks (maxmemory-policy {policy}). Set: CONFIG SET maxmemory-policy noeviction"
             )
+        warnings = []
         persistence = _info(await self.connection.command("INFO", "persistence"))
         if persistence.get("aof_enabled", "1") == "0":
-            return ["Redis has no AOF (appendonly no): a crash of Redis loses accepted tasks"]
-        return []
+            warnings.append("Redis has no AOF (appendonly no): a crash of Redis loses accepted tasks")
+        replication = _info(await self.connection.command("INFO", "replication"))
+        if replication.get("connected_slaves", "0") != "0" and "min_slaves_good_slaves" not in replication:
+            warnings.append(
+                "Redis has replicas, but min-replicas-to-write is 0: a primary that a failover has replaced "
+                "goes on accepting tasks, and they are lost"
+            )
+        return warnings
 
     async def submit(
         self, submissions: Sequence[Submission], *, closed: Collection[str] = ()

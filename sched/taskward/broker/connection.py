@@ -12,7 +12,6 @@ from typing import Any
 
 import hiredis
 import redis.asyncio
-import redis.asyncio.sentinel
 import redis.exceptions
 import trio
 import trio_asyncio
@@ -21,13 +20,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
+from taskward.broker import sentinel
 from taskward.broker.script import Script
 from taskward.broker.wire import CONNECT_SECONDS, Dialer, ReplyError
 from taskward.errors import BrokerUnavailable, ConfigError
 
 CALL_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
-LISTEN_SECONDS = 30.0
+# A subscription that has heard nothing for so long asks whether the server is still there.
+LISTEN_SECONDS = 10.0
 # Replies of a server that is there but cannot serve now: their codes, and redis-py's classes for some of them.
 PASSING = (
     "LOADING",
@@ -89,13 +90,21 @@ class Connection:
 
     @asynccontextmanager
     async def subscription(self, channel: str) -> AsyncIterator[Callable[[], Awaitable[bytes | None]]]:
-        """Listen to `channel`: the value waits for the next message when called; None where none came for long."""
+        """Listen to `channel`: the value waits for the next message when called; None where none came for long.
+
+        Raises BrokerUnavailable, also where the server has gone without a word: it answers in a silence, or is left.
+        """
         async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
+            get_message = trio_asyncio.aio_as_trio(pubsub.get_message)
 
             async def receive() -> bytes | None:
                 with _translated():
-                    message = await trio_asyncio.aio_as_trio(pubsub.get_message)(timeout=LISTEN_SECONDS)
-                return None if message is None else message["data"]
+                    message = await get_message(timeout=LISTEN_SECONDS)
+                    if message is None:
+                        with trio.fail_after(CALL_SECONDS):
+                            await trio_asyncio.aio_as_trio(pubsub.ping)()
+                            message = await get_message(timeout=None)
+                return message["data"] if message is not None and message["type"] == "message" else None
 
             with _translated(), trio.fail_after(CALL_SECONDS):
                 await trio_asyncio.aio_as_trio(pubsub.subscribe)(channel)
@@ -134,7 +143,7 @@ async def open_connection(url: str, *, name: str, wire: bool = True) -> AsyncIte
     everything by redis-py. Raises ConfigError for a URL that is none of these.
     """
     client = _client(url, name)
-    dialer = None if "+sentinel" in url or not wire else Dialer(url, name=name)
+    dialer = None if sentinel.is_sentinel(url) or not wire else Dialer(url, name=name)
     async with trio_asyncio.open_loop():
         try:
             if dialer is not None:
@@ -147,6 +156,8 @@ async def open_connection(url: str, *, name: str, wire: bool = True) -> AsyncIte
                 if dialer is not None:
                     await dialer.drop_idle()
                 await trio_asyncio.aio_as_trio(client.aclose)()
+                if sentinel.is_sentinel(url):
+                    await trio_asyncio.aio_as_trio(sentinel.close_manager)(client)
 
 
 def _by_redis_py(client: "redis.asyncio.Redis") -> Call:
@@ -188,21 +199,13 @@ def _client(url: str, name: str) -> "redis.asyncio.Redis":
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
     try:
-        if url.startswith("redis+sentinel://"):
-            return _sentinel_client(url.removeprefix("redis+sentinel://"), options)
+        if sentinel.is_sentinel(url):
+            return sentinel.async_client(url, options)
         pool = redis.asyncio.ConnectionPool.from_url(url, **options)
     except ValueError as exc:
         raise ConfigError(f"REDIS_URL: {exc}") from exc
     pool.connection_class = _quickly_packing(pool.connection_class)
     return redis.asyncio.Redis.from_pool(pool)
-
-
-def _sentinel_client(rest: str, options: dict[str, Any]) -> "redis.asyncio.Redis":
-    hosts, _, path = rest.partition("/")
-    service, _, db = path.partition("/")
-    nodes = [(host, int(port or 26379)) for host, _, port in (node.partition(":") for node in hosts.split(","))]
-    sentinel = redis.asyncio.sentinel.Sentinel(nodes, socket_connect_timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
-    return sentinel.master_for(service or "mymaster", db=int(db or 0), **options)  # type: ignore[no-any-return]
 
 
 def _quickly_packing(kind: type[AbstractConnection]) -> type[AbstractConnection]:

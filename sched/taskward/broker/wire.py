@@ -5,16 +5,17 @@ It does only what the scripts need: a call and its reply, on a connection that i
 Protocol: RESP2, as specified at redis.io/docs/latest/develop/reference/protocol-spec.
 """
 
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import hiredis
 import redis.connection
+import redis.exceptions
 import trio
+from redis.asyncio.connection import RedisSSLContext, SSLConnection
 
-from taskward.errors import BrokerUnavailable
+from taskward.errors import BrokerUnavailable, ConfigError
 
 CONNECT_SECONDS = 2.0
 READ_BYTES = 262_144
@@ -29,7 +30,7 @@ class Wire:
     """One connection. Not to be shared: whoever has it waits for the reply."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
+        self.stream = stream
         self._reader = hiredis.Reader(replyError=ReplyError)
 
     async def call(self, *commands: tuple[Any, ...]) -> Any:
@@ -37,11 +38,11 @@ class Wire:
         BrokerUnavailable where the connection ends.
         """
         try:
-            await self._stream.send_all(b"".join(map(hiredis.pack_command, commands)))
+            await self.stream.send_all(b"".join(map(hiredis.pack_command, commands)))
             for _ in commands:
                 reply = self._reader.gets()
                 while reply is False:
-                    data = await self._stream.receive_some(READ_BYTES)
+                    data = await self.stream.receive_some(READ_BYTES)
                     if not data:
                         raise BrokerUnavailable("Redis closed the connection")
                     self._reader.feed(bytes(data))
@@ -54,7 +55,7 @@ class Wire:
 
     async def aclose(self) -> None:
         """Close without waiting for anybody."""
-        await trio.aclose_forcefully(self._stream)
+        await trio.aclose_forcefully(self.stream)
 
 
 class Dialer:
@@ -62,7 +63,7 @@ class Dialer:
 
     def __init__(self, url: str, *, name: str) -> None:
         self._at: Mapping[str, Any] = redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
-        self._secure = url.startswith("rediss:")
+        self._secure = _ssl_context(self._at) if url.startswith("rediss:") else None
         self._name = name
         self._idle: list[Wire] = []
 
@@ -92,9 +93,13 @@ class Dialer:
         try:
             with trio.fail_after(CONNECT_SECONDS):
                 wire = Wire(await self._open_stream())
-        except (trio.TooSlowError, OSError, trio.BrokenResourceError) as exc:
-            raise BrokerUnavailable(f"Redis is not reachable: {exc or 'no connection in time'}") from exc
-        async with _closed_on_failure(wire):
+        except trio.TooSlowError as exc:
+            raise BrokerUnavailable("Redis is not reachable: no connection in time") from exc
+        except OSError as exc:
+            raise BrokerUnavailable(f"Redis is not reachable: {exc}") from exc
+        except trio.BrokenResourceError as exc:  # the cause has what TLS found wrong
+            raise BrokerUnavailable(f"Redis is not reachable: {exc.__cause__ or exc}") from exc
+        async with _closed_on_failure(wire.stream):
             await self._greet(wire)
         return wire
 
@@ -103,10 +108,11 @@ class Dialer:
             return await trio.open_unix_socket(self._at["path"])
         host, port = self._at.get("host", "localhost"), int(self._at.get("port", 6379))
         stream = await trio.open_tcp_stream(host, port)
-        if not self._secure:
+        if self._secure is None:
             return stream
-        secure = trio.SSLStream(stream, _ssl_context(self._at), server_hostname=host)
-        await secure.do_handshake()
+        async with _closed_on_failure(stream):
+            secure = trio.SSLStream(stream, self._secure.get(), server_hostname=host)
+            await secure.do_handshake()
         return secure
 
     async def _greet(self, wire: Wire) -> None:
@@ -123,19 +129,17 @@ class Dialer:
 
 
 @asynccontextmanager
-async def _closed_on_failure(wire: Wire) -> AsyncIterator[None]:
+async def _closed_on_failure(stream: trio.abc.Stream) -> AsyncIterator[None]:
     try:
         yield
     except BaseException:
-        await wire.aclose()  # never blocks
+        await trio.aclose_forcefully(stream)  # never blocks
         raise
 
 
-def _ssl_context(at: Mapping[str, Any]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=at.get("ssl_ca_certs"))
-    if at.get("ssl_certfile"):
-        context.load_cert_chain(at["ssl_certfile"], at.get("ssl_keyfile"))
-    if at.get("ssl_cert_reqs") == "none":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+def _ssl_context(at: Mapping[str, Any]) -> RedisSSLContext:
+    """By redis-py, so that both ways take the same options."""
+    try:
+        return SSLConnection(**{name: value for name, value in at.items() if name.startswith("ssl_")}).ssl_context
+    except (redis.exceptions.RedisError, TypeError) as exc:
+        raise ConfigError(f"REDIS_URL: {exc}") from exc
