@@ -47,7 +47,7 @@ async def test_the_primary_is_killed(group: Replicated, site: Site) -> None:
         later = await site.submit("note", payload="later", delay_seconds=1)
         await group.replicated()
         await one.kill()
-        await site.said.wait_for(OutageBegan, where=lambda event: event.part == "worker")
+        await site.said.wait_for(OutageBegan, where=lambda event: event.part == "wake")
         site.let_go.set()  # it ends while nobody can be told
         await group.promoted(two)
         for id, result in ((held, "held out"), (later, "later")):
@@ -122,7 +122,7 @@ async def test_the_primary_is_frozen_and_comes_back_as_a_replica(
         held = await site.hold_one()
         await group.replicated()
         one.freeze()
-        await site.said.wait_for(OutageBegan, where=lambda event: event.part == "worker")
+        await site.said.wait_for(OutageBegan, where=lambda event: event.part == "wake")
         await group.promoted(two)
         await site.said.wait_for(OutageEnded, where=lambda event: event.part == "cancels")
         await site.goes_on()
@@ -159,7 +159,7 @@ async def test_the_primary_is_made_a_replica_by_hand(group: Replicated, site: Si
         await group.replicated()
         two.admin.replicaof("NO", "ONE")
         one.admin.replicaof("127.0.0.1", two.port)
-        await site.said.wait_for(OutageBegan, where=lambda event: event.part == "worker")
+        await site.said.wait_for(OutageBegan, where=lambda event: event.part == "wake")
         site.let_go.set()
         await group.promoted(two)
         assert outcomes(await site.until_done(held)) == ["succeeded"]
@@ -182,7 +182,7 @@ async def test_one_of_the_sentinels_is_gone_as_well(group: Replicated, site: Sit
         else:
             gone.freeze()
         await one.kill()
-        await site.said.wait_for(OutageBegan, where=lambda event: event.part == "worker")
+        await site.said.wait_for(OutageBegan, where=lambda event: event.part == "wake")
         await group.promoted(two)
         await site.goes_on()
         await site.every_outage_was_said_once()

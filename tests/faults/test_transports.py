@@ -105,7 +105,7 @@ async def does_everything(site: Site, url: str) -> None:
         assert await trio.to_thread.run_sync(lifeline.extend, [lease]) == [""]
         assert not site.said.of(OutageBegan)
         await site.server.kill()
-        await site.said.wait_for(OutageBegan, where=lambda event: event.part == "worker")
+        await site.said.wait_for(OutageBegan, where=lambda event: event.part == "wake")
         await site.server.start()
         await site.goes_on()
         site.let_go.set()
