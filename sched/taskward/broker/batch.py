@@ -28,8 +28,8 @@ class Batcher(Generic[Item, Answer]):
     """Collects items while the previous call is under way, and sends them together.
 
     `flush` gets up to `most` items and answers one value each, in order; it must be safe to repeat, because a
-    call whose reply was lost is repeated for `patience` seconds. A caller that is cancelled disturbs nothing:
-    the call belongs to `run`, and the item that was handed in is still sent.
+    call whose reply was lost is repeated for `patience` seconds. Up to `calls` are under way at once: while fewer are,
+    an item is sent by its own caller; what comes meanwhile is `run`'s, so a caller that is cancelled disturbs no other.
     """
 
     def __init__(
@@ -38,34 +38,43 @@ class Batcher(Generic[Item, Answer]):
         *,
         most: int,
         patience: float,
+        calls: int = 1,
         waiting: int = 10_000,
     ) -> None:
         self._flush = flush
         self._most = most
         self._patience = patience
         self._queue: list[_Waiting[Item, Answer]] = []
+        self._calls = calls
+        self._under_way = 0
         self._limit = waiting
-        self._arrived = trio.Event()
+        self._pumps = trio.lowlevel.ParkingLot()
 
     async def __call__(self, item: Item) -> Answer:
         """Raises what `flush` raised for the batch; BrokerUnavailable at once where too many wait already."""
+        if self._under_way < self._calls and not self._queue:
+            [answer] = await self._flush_patiently([item])
+            return answer
         if len(self._queue) >= self._limit:
             raise BrokerUnavailable("too many requests wait for Redis")
         waiting: _Waiting[Item, Answer] = _Waiting(item)
         self._queue.append(waiting)
-        self._arrived.set()
         await waiting.done.wait()
         if waiting.error is not None:
             raise waiting.error
         return waiting.answer  # type: ignore[return-value] # set together with `done`
 
     async def run(self) -> None:
-        """Send batches until cancelled."""
+        """Send what waits, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(self._calls):
+                nursery.start_soon(self._pump)
+
+    async def _pump(self) -> None:
         while True:
-            await self._arrived.wait()
+            while not self._queue or self._under_way == self._calls:
+                await self._pumps.park()
             batch, self._queue = self._queue[: self._most], self._queue[self._most :]
-            if not self._queue:
-                self._arrived = trio.Event()
             await self._send(batch)
 
     async def _send(self, batch: list[_Waiting[Item, Answer]]) -> None:
@@ -83,11 +92,16 @@ class Batcher(Generic[Item, Answer]):
     async def _flush_patiently(self, items: list[Item]) -> list[Answer]:
         give_up = trio.current_time() + self._patience
         pause = FIRST_PAUSE
-        while True:
-            try:
-                return await self._flush(items)
-            except BrokerUnavailable:
-                if trio.current_time() + pause > give_up:
-                    raise
-            await trio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+        self._under_way += 1
+        try:
+            while True:
+                try:
+                    return await self._flush(items)
+                except BrokerUnavailable:
+                    if trio.current_time() + pause > give_up:
+                        raise
+                await trio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            self._under_way -= 1
+            self._pumps.unpark()

@@ -1,10 +1,12 @@
-"""RESP on a Trio stream: the short way to a single server, with hiredis reading and writing the protocol in C.
+"""RESP on a socket in Trio: the short way to a single server, with hiredis reading and writing the protocol in C.
 
 redis-py under trio-asyncio costs a task and three passes of the scheduler a call; this costs none (docs/benchmarks.md).
 It does only what the scripts need: a call and its reply, on a connection that is thrown away when in doubt.
 Protocol: RESP2, as specified at redis.io/docs/latest/develop/reference/protocol-spec.
 """
 
+import contextlib
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,10 +28,44 @@ class ReplyError(Exception):
     """The server answered with an error; the text begins with its code."""
 
 
+class Plain(trio.abc.AsyncResource):
+    """A connected socket. trio.SocketStream gives way to other tasks after every send and every receive; a call needs
+    that once, while the server is at work.
+    """
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._socket = socket.socket(fileno=stream.socket.detach())
+        self._socket.setblocking(False)
+
+    async def send_all(self, data: bytes) -> None:
+        """Raises OSError. Not a checkpoint where the kernel takes it all at once."""
+        left = memoryview(data)
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                left = left[self._socket.send(left) :]
+            if not left:
+                return
+            await trio.lowlevel.wait_writable(self._socket)
+
+    async def receive_some(self, most: int) -> bytes:
+        """At least a byte, b"" at the end. Raises OSError."""
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            with contextlib.suppress(BlockingIOError):
+                return self._socket.recv(most)
+
+    async def aclose(self) -> None:
+        """Whoever waits for it gets trio.ClosedResourceError."""
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+        await trio.lowlevel.checkpoint()
+
+
 class Wire:
     """One connection. Not to be shared: whoever has it waits for the reply."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: Plain | trio.SSLStream[trio.SocketStream]) -> None:
         self.stream = stream
         self._reader = hiredis.Reader(replyError=ReplyError)
 
@@ -103,13 +139,13 @@ class Dialer:
             await self._greet(wire)
         return wire
 
-    async def _open_stream(self) -> trio.abc.Stream:
+    async def _open_stream(self) -> Plain | trio.SSLStream[trio.SocketStream]:
         if "path" in self._at:
-            return await trio.open_unix_socket(self._at["path"])
+            return Plain(await trio.open_unix_socket(self._at["path"]))
         host, port = self._at.get("host", "localhost"), int(self._at.get("port", 6379))
         stream = await trio.open_tcp_stream(host, port)
         if self._secure is None:
-            return stream
+            return Plain(stream)
         async with _closed_on_failure(stream):
             secure = trio.SSLStream(stream, self._secure.get(), server_hostname=host)
             await secure.do_handshake()
@@ -129,7 +165,7 @@ class Dialer:
 
 
 @asynccontextmanager
-async def _closed_on_failure(stream: trio.abc.Stream) -> AsyncIterator[None]:
+async def _closed_on_failure(stream: trio.abc.AsyncResource) -> AsyncIterator[None]:
     try:
         yield
     except BaseException:

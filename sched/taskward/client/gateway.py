@@ -43,14 +43,14 @@ class Gateway:
         self._retry_after = retry_after
         self._closed = closed
         self._single = Batcher(self._store, most=MOST_PER_CALL, patience=PATIENCE_SECONDS)
-        self._bulk = Batcher(self._store_bulk, most=1, patience=PATIENCE_SECONDS)
+        self._bulk = Batcher(self._store_bulk, most=1, patience=PATIENCE_SECONDS, calls=2)
         self._reads = Batcher(self._read, most=READS_PER_CALL, patience=PATIENCE_SECONDS)
         self.closing = trio.Event()
 
     async def run(self) -> None:
         """Send what is asked for, until cancelled."""
         async with trio.open_nursery() as pumps:
-            for batcher in (self._single, self._bulk, self._bulk, self._reads):
+            for batcher in (self._single, self._bulk, self._reads):
                 pumps.start_soon(batcher.run)
 
     async def submit(self, submission: Submission) -> Submitted:
