@@ -1,6 +1,8 @@
 """The pool: what becomes of a task, whatever its handler does."""
 
+import math
 import time
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,6 +13,7 @@ from taskward import Context, Discard, Retry
 from taskward.events import LeaseWasLost, TaskSettled, TaskStarted
 from taskward.policy.retry import Complete
 from taskward.task import CancelCause, RetryPolicy, State
+from taskward.worker.pool import Pool
 from tests.worker.workshop import Workshop
 
 
@@ -209,6 +212,71 @@ async def test_slots_bound_what_runs_at_once(workshop: Workshop) -> None:
     assert most == 4
 
 
+async def test_what_will_be_free_is_claimed_for_ahead(workshop: Workshop) -> None:
+    """Short tasks, many slots: the next ones are at hand when a slot is free; no more than the slots run at once."""
+    now = most = waiting = 0
+    pools: list[Pool] = []
+
+    @workshop.app.task()
+    async def brief(payload: Any) -> None:
+        nonlocal now, most, waiting
+        now += 1
+        most = max(most, now)
+        waiting = max([waiting, *(-pool._free for pool in pools)])
+        await trio.sleep(0.002)
+        now -= 1
+
+    ids = [await workshop.submit("brief") for _ in range(600)]
+    async with workshop.working(concurrency=40) as pool:
+        pools.append(pool)
+        await workshop.said.wait_for(TaskSettled, count=600)
+    assert most <= 40
+    assert 0 < waiting <= 20
+    started = [event.lease.id for event in workshop.said.of(TaskStarted)]
+    assert sorted(started) == sorted(ids)
+
+
+async def test_what_was_claimed_ahead_is_given_back_where_no_slot_comes(workshop: Workshop) -> None:
+    let_go = trio.Event()
+
+    @workshop.app.task()
+    async def long(payload: Any) -> None:
+        await let_go.wait()
+
+    ids = [await workshop.submit("long") for _ in range(3)]
+    async with workshop.working(concurrency=2) as pool:
+        await workshop.said.wait_for(TaskStarted, count=2)
+        pool._ahead = 1
+        pool._kick.set()
+        assert (await workshop.until(ids[2], State.RUNNING)).attempt == 1
+        assert (await workshop.until(ids[2], State.QUEUED)).attempt == 0
+        assert len(workshop.said.of(TaskStarted)) == 2
+        let_go.set()
+        task = await workshop.until(ids[2])
+    assert (task.state, task.attempt, len(task.attempts)) == (State.SUCCEEDED, 1, 1)
+    assert len(workshop.said.of(TaskStarted)) == len(workshop.said.of(TaskSettled)) == 3
+
+
+async def test_what_was_claimed_ahead_is_given_back_at_a_stop(workshop: Workshop) -> None:
+    let_go = trio.Event()
+
+    @workshop.app.task()
+    async def long(payload: Any) -> None:
+        await let_go.wait()
+
+    ids = [await workshop.submit("long") for _ in range(3)]
+    async with workshop.working(concurrency=2) as pool:
+        await workshop.said.wait_for(TaskStarted, count=2)
+        pool._ahead = 1
+        pool._kick.set()
+        await workshop.until(ids[2], State.RUNNING)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(pool.drain, grace=5.0, cancel_grace=1.0))
+            task = await workshop.until(ids[2], State.QUEUED)
+            let_go.set()
+    assert (task.attempt, len(workshop.said.of(TaskStarted))) == (0, 2)
+
+
 @pytest.mark.parametrize(("strict", "first"), [(True, {"high": 10}), (False, {"high": 6, "default": 3, "low": 1})])
 async def test_priorities_share_by_weight_or_come_strictly_first(
     workshop: Workshop, strict: bool, first: dict[str, int]
@@ -254,8 +322,11 @@ async def test_cancel_stops_a_running_handler_and_says_when_it_is_gone(workshop:
 async def test_a_cancelled_task_that_still_succeeds_has_succeeded(workshop: Workshop) -> None:
     @workshop.app.task()
     async def stubborn(payload: Any) -> str:
-        with trio.move_on_after(5, shield=True):
-            await trio.sleep(0.3)
+        while trio.current_effective_deadline() != -math.inf:  # not asked to stop yet
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.01)
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.05)
         return "done anyway"
 
     async with workshop.working():

@@ -1,5 +1,6 @@
 """The pool: standing slots, and the one loop that settles and claims for all of them."""
 
+import contextlib
 import math
 import random
 from collections.abc import Callable
@@ -27,6 +28,8 @@ MOST_PER_STEP = 256
 # An idle worker is woken by markers. This is the net under them, not the way it learns of work.
 IDLE_SECONDS = 5.0
 SHORTEST_SLEEP = 0.001
+# A task claimed ahead of a free slot waits about one round trip for it. Where slots do not come, it is given back.
+AHEAD_SECONDS = 0.5
 
 Span = Callable[[Lease], AbstractContextManager[object]]
 
@@ -46,8 +49,10 @@ class Defaults(NamedTuple):
 
 
 class _Ended(NamedTuple):
+    """`outcome` None: it was given back before it began."""
+
     running: Running
-    outcome: Outcome
+    outcome: Outcome | None
     settlement: Settlement
 
 
@@ -86,7 +91,10 @@ class Pool:
         self._executor = executor
         self._observe = observe
         self._span = span
+        # Slots that have no task. Below zero: so many tasks have no slot yet.
         self._free = concurrency
+        # As many as ended during the last round trip will be free at the end of the next: they are claimed for now.
+        self._ahead = 0
         # Half the slots at a time: one half works while the store is asked for the other.
         self._most_per_claim = min(MOST_PER_STEP, max(10, concurrency // 2))
         self._ended: list[_Ended] = []
@@ -103,7 +111,7 @@ class Pool:
     @property
     def busy(self) -> int:
         """Slots whose handler's scope has not exited."""
-        return self.concurrency - self._free
+        return self.concurrency - max(0, self._free)
 
     @property
     def draining(self) -> bool:
@@ -130,6 +138,7 @@ class Pool:
         self._claiming = False
         self._kick.set()
         self._sleeper.cancel()
+        self._give_all_back()
         with trio.move_on_after(grace):
             await self._drained.wait()
         for running in list(self.held.values()):
@@ -145,21 +154,32 @@ class Pool:
         while self._claiming or self.held or self._asleep:
             ended, self._ended = self._ended[:MOST_PER_STEP], self._ended[MOST_PER_STEP:]
             # The free slots of a sleeper are promised already.
-            claim = self._claim(0 if self._asleep or not self._claiming else self._free)
+            claim = self._claim(0 if self._asleep or not self._claiming else self._free + self._ahead)
             if ended or claim.wanted:
                 step = await self._step(ended, claim, outage)
+                self._ahead = min(len(self._ended), self.concurrency // 2)
                 self._record(ended, step)
                 self._hand_out(step, claim)
             else:
+                await self._until_kicked()
+
+    async def _until_kicked(self) -> None:
+        if self._free < 0:
+            with trio.move_on_after(AHEAD_SECONDS) as waiting:
                 await self._kick.wait()
-                self._kick = trio.Event()
+            if waiting.cancelled_caught:
+                self._give_all_back()
+                return
+        else:
+            await self._kick.wait()
+        self._kick = trio.Event()
 
     @property
     def _asleep(self) -> bool:
         return self._sleep_seconds is not None
 
     def _claim(self, free: int) -> _Claim:
-        wanted = min(free, self._most_per_claim)
+        wanted = min(max(0, free), self._most_per_claim)
         self._number += bool(wanted)
         return _Claim(self._number, wanted, self._shares.take(wanted))
 
@@ -226,11 +246,16 @@ class Pool:
             self.held.pop(lease.token, None)
             if verdict == "!":
                 self._observe(LeaseWasLost(lease, running.label, running.seconds, "settle"))
-            else:
-                decision = end.settlement.decision
+            elif end.outcome is not None:
                 self._observe(
                     TaskSettled(
-                        lease, running.label, end.outcome, decision, running.seconds, running.span, running.cancelling
+                        lease,
+                        running.label,
+                        end.outcome,
+                        end.settlement.decision,
+                        running.seconds,
+                        running.span,
+                        running.cancelling,
                     )
                 )
 
@@ -238,14 +263,15 @@ class Pool:
         for lease in step.leases:
             self._free -= 1
             self.held[lease.token] = running = self._start(lease)
-            if not self._claiming:  # claimed just before the stop: give it back rather than begin
-                running.cancel(CancelCause.SHUTDOWN)
-            self._send.send_nowait(running)
+            if self._claiming:
+                self._send.send_nowait(running)
+            else:
+                self._give_back(running)
         for lease, error in step.broken:
             self._bury_unreadable(lease, error)
         if step.expired:
             self._observe(TasksExpired(step.expired))
-        if claim.wanted and step.wait != 0 and self._claiming:
+        if claim.wanted and step.wait != 0 and self._claiming and self._free > 0:
             self._sleep_seconds = (
                 IDLE_SECONDS if step.wait is None else min(max(SHORTEST_SLEEP, step.wait), IDLE_SECONDS)
             )
@@ -253,12 +279,24 @@ class Pool:
         if step.leases or step.verdicts:
             self._observe(SlotsChanged(self.busy, self.concurrency))
 
+    def _give_all_back(self) -> None:
+        """What no slot has taken yet."""
+        with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel):
+            while True:
+                self._give_back(self._receive.receive_nowait())
+
+    def _give_back(self, running: Running) -> None:
+        self._free += 1
+        running.exited = True
+        self._ended.append(_Ended(running, None, Settlement(running.lease, Release(CancelCause.SHUTDOWN))))
+
     # ---- the slots
 
     async def _attempt(self, running: Running) -> Outcome:
         lease = running.lease
         handler = self._app.handlers.get(lease.spec.type)
-        started = TaskStarted(lease, running.label, (lease.started_us - lease.queued_us) / 1e6)
+        waited = (lease.started_us - lease.queued_us) / 1e6 + running.began - running.claimed
+        started = TaskStarted(lease, running.label, waited)
         if self._span is None:
             self._observe(started)
             return await self._executor.attempt(running, handler)
@@ -313,7 +351,7 @@ class Pool:
 
 
 def _history_line(running: Running, worker_id: str, outcome: Outcome, decision: Decision) -> bytes:
-    started_ms = running.lease.started_us // 1000
+    started_ms = running.lease.started_us // 1000 + round((running.began - running.claimed) * 1000)
     finished_ms = started_ms + round(running.seconds * 1000)
     return codec.encode_attempt(
         Attempt(

@@ -18,8 +18,9 @@ NEAR_SECONDS = 0.6
 class Running:
     """The one mutable thing about a task in a worker. The slot, the keeper and the watchdog share it.
 
-    `ends_at` is when the attempt runs into its timeout or the task's deadline, on Trio's clock. `scope` is the slot's,
-    while the handler is in it. `cancelling` is how long the handler took to stop once it was asked to.
+    On Trio's clock: `claimed`, `began` (a moment later, if it had to wait for a slot), and `ends_at`, when the attempt
+    runs into its timeout or the task's deadline. `scope` is the slot's, from the moment it has one. `cancelling` is how
+    long the handler took to stop once it was asked to.
     """
 
     # Set on the instance only where they change: there is one of these for every task.
@@ -40,18 +41,22 @@ class Running:
     def __init__(self, lease: Lease, *, label: str, timeout: float) -> None:
         self.lease = lease
         self.label = label
-        self.began = trio.current_time()
+        self.timeout = timeout
+        self.claimed = self.began = trio.current_time()
+        self.ends_at = math.inf
         self.held_until = lease.held_until
-        self.ends_at = self.began + timeout
-        if lease.spec.deadline_ms is not None:
-            until_deadline = lease.spec.deadline_ms / 1000 - lease.started_us / 1e6
-            if until_deadline < timeout:
-                self.ends_at, self.runs_into = self.began + until_deadline, CancelCause.DEADLINE
 
     def enter(self, scope: trio.CancelScope) -> None:
         """The handler begins, in this scope."""
         self.scope = scope
         self.trio_task = trio.lowlevel.current_task()
+        self.began = trio.current_time()
+        self.ends_at = self.began + self.timeout
+        lease = self.lease
+        if lease.spec.deadline_ms is not None:
+            deadline = self.claimed + lease.spec.deadline_ms / 1000 - lease.started_us / 1e6
+            if deadline < self.ends_at:
+                self.ends_at, self.runs_into = deadline, CancelCause.DEADLINE
         if self.cause is not None:  # cancelled between its claim and its start
             scope.cancel()
         self.look_at_time(self.began)
@@ -67,8 +72,8 @@ class Running:
 
     def make_context(self) -> Context:
         """For a handler that asks for one."""
-        left = self.ends_at - self.began
-        self.context = Context(self.lease, deadline=datetime.fromtimestamp(self.lease.started_us / 1e6 + left, UTC))
+        deadline = self.lease.started_us / 1e6 + self.ends_at - self.claimed
+        self.context = Context(self.lease, deadline=datetime.fromtimestamp(deadline, UTC))
         return self.context
 
     def cancel(self, cause: CancelCause) -> None:
