@@ -51,20 +51,21 @@ class Record(NamedTuple):
 
 # The array's end where nothing after the priority is set, and where only the trace context is.
 _AFTER_PRIORITY = len(Spec.__struct_fields__) - 1 - Spec.__struct_fields__.index("priority")
-_PLAIN_END = b',"default"' + b",null" * _AFTER_PRIORITY + b"]"
-_UNSET_END = re.compile(rb"(?:,null)+\]\Z")
+_PLAIN_END = ',"default"' + ",null" * _AFTER_PRIORITY + "]"
+_UNSET_END = re.compile(r"(?:,null)*\]\Z")
 
 
-def encode_spec(spec: Spec) -> bytes:
+def encode_spec(spec: Spec) -> str:
     """What is stored of a spec after the three times: "<traceparent>;<JSON>". Equal submissions give equal JSON."""
-    json = _encoder.encode(spec)
-    trace = b""
+    json = _encoder.encode(spec).decode()
+    trace = ""
     if spec.traceparent is not None:
-        trace = spec.traceparent.encode()
-        json = json[: -len(trace) - 3] + b"null]"
-    if json.endswith(_PLAIN_END):
-        return trace + b";" + json[: -len(_PLAIN_END)] + b"]"
-    return trace + b";" + _UNSET_END.sub(b"]", json)
+        trace = spec.traceparent
+        json = json[: -len(trace) - 3] + "null]"
+    kept = json.removesuffix(_PLAIN_END)
+    if len(kept) == len(json):
+        kept = _UNSET_END.sub("", json)
+    return f"{trace};{kept}]"
 
 
 def decode_spec(stored: bytes) -> Spec:

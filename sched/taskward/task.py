@@ -92,8 +92,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     @property
     def start_by_ms(self) -> int | None:
         """The last moment at which starting makes sense: the earlier of expiry and deadline."""
-        moments = [ms for ms in (self.expires_ms, self.deadline_ms) if ms is not None]
-        return min(moments, default=None)
+        if self.expires_ms is None or self.deadline_ms is None:
+            return self.expires_ms or self.deadline_ms
+        return min(self.expires_ms, self.deadline_ms)
 
 
 def all_headers(spec: Spec) -> dict[str, str]:
@@ -102,7 +103,7 @@ def all_headers(spec: Spec) -> dict[str, str]:
     return {**(spec.headers or {}), **trace}
 
 
-class Submission(msgspec.Struct, frozen=True):
+class Submission(msgspec.Struct, frozen=True, gc=False):
     """A Spec with the id it is to be stored under; `chosen` says the caller named the id."""
 
     id: str
@@ -110,7 +111,7 @@ class Submission(msgspec.Struct, frozen=True):
     chosen: bool = False
 
 
-class Submitted(msgspec.Struct, frozen=True):
+class Submitted(msgspec.Struct, frozen=True, gc=False):
     """The answer to a Submission: the id to ask for, and whether this call created the task."""
 
     id: str

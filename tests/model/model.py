@@ -31,7 +31,7 @@ class Model(Books):
         new: set[str] = set()
         woken = 0
         for n, submission in enumerate(submissions):
-            _, _, json = codec.encode_spec(submission.spec).decode().partition(";")
+            _, _, json = codec.encode_spec(submission.spec).partition(";")
             holder = self._holder(submission)
             if holder is not None:
                 same = holder not in self.tasks or self.tasks[holder].json == json

@@ -73,9 +73,9 @@ MUTANTS = [
         "if stored or new[id] then return id, stored or new[id] end",
         "if stored then return id, stored end",
     ),
-    Mutant("submit", "a conflict passes for a replay", "json_of(text) == json_of(ARGV[at + 5])", "true"),
+    Mutant("submit", "a conflict passes for a replay", "json_of(text) == json_of(tasks[at + 5])", "true"),
     Mutant(
-        "submit", "a replay passes for a conflict", "(text == '' or json_of(text) == json_of(ARGV[at + 5]))", "false"
+        "submit", "a replay passes for a conflict", "(text == '' or json_of(text) == json_of(tasks[at + 5]))", "false"
     ),
     Mutant("submit", "a forgotten holder is a conflict", "text == '' or ", ""),
     Mutant(

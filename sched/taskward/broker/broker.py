@@ -1,7 +1,7 @@
 """Broker: the verbs of the store. Each is one script, takes a batch and can be repeated when its reply was lost."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple, assert_never
 
 import msgspec
@@ -151,21 +151,28 @@ class Broker:
 
         No new task of a `closed` priority is taken, nor of one whose share of max_queue_depth is used up.
         """
-        args: list[Argument] = [self._terms.idempotency_ttl_ms, *self._limits]
+        limits = self._limits
         if closed:
-            args[1:] = [-1 if n in closed else limit for n, limit in zip(self.priorities, self._limits, strict=True)]
+            limits = [-1 if n in closed else limit for n, limit in zip(self.priorities, limits, strict=True)]
+        tasks: list[str] = []
         for submission in submissions:
             spec = submission.spec
-            args += (
+            tasks += (
                 submission.id,
                 self._index[spec.priority],
                 _due(spec),
-                "" if spec.start_by_ms is None else spec.start_by_ms,
+                str(spec.start_by_ms or ""),
                 spec.idempotency_key or "",
                 codec.encode_spec(spec),
             )
-        reply = await self.call("submit", args)
-        return [_submitted(reply[at], reply[at + 1].decode(), reply[0]) for at in range(1, len(reply), 2)]
+        waiting, codes, *there = await self.call(
+            "submit", [self._terms.idempotency_ttl_ms, *limits, msgspec.msgpack.encode(tasks)]
+        )
+        holders = iter(there)
+        return [
+            _submitted(code, submission.id, holders, waiting)
+            for submission, code in zip(submissions, codes.decode(), strict=True)
+        ]
 
     async def step(
         self,
@@ -323,16 +330,22 @@ def _pairs(flat: Sequence[Any]) -> list[tuple[Any, Any]]:
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _due(spec: Spec) -> Argument:
+def _due(spec: Spec) -> str:
     if spec.delay_ms is not None:
         return f"+{spec.delay_ms}"
-    return "" if spec.run_at_ms is None else spec.run_at_ms
+    return "" if spec.run_at_ms is None else str(spec.run_at_ms)
 
 
-def _submitted(code: int, id: str, waiting: int) -> Submitted | Refusal:
-    if code <= 2:
-        return Submitted(id, code == 1)
-    return Refusal(id, code == 3, waiting)
+def _submitted(code: str, id: str, holders: Iterator[bytes], waiting: int) -> Submitted | Refusal:
+    match code:
+        case "1":
+            return Submitted(id, True)
+        case "2":
+            return Submitted(next(holders).decode(), False)
+        case "3":
+            return Refusal(next(holders).decode(), True, waiting)
+        case _:
+            return Refusal(id, False, waiting)
 
 
 def _settlement(settlement: Settlement) -> tuple[Argument, ...]:

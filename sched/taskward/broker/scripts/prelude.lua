@@ -3,7 +3,7 @@
 -- ARGV[1] is the time in microseconds, or '' for the server's own: the one clock of the whole system.
 local call = redis.call
 
-local function int(number) return string.format('%.0f', number) end
+local function int(number) return string.format('%d', number) end
 
 local now_us = tonumber(ARGV[1])
 if not now_us then

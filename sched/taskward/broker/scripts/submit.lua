@@ -2,12 +2,13 @@
 -- KEYS spec idempotency idempotency_expiry wake; ready scheduled retry
 -- ARGV 2 retention of idempotency keys ms;
 --      then P limits: how many tasks may wait before each priority is refused, 0 for no limit, -1 for none let in;
---      then 6 a task: id, priority (1..P), due ('' now, '+ms' from now, or Unix ms), start_by ms or '', idempotency key or '', "<traceparent>;<JSON>"
--- RETURNS waiting tasks after the call where there is any limit, then per task: code, id of the task that answers it
---      codes 1 created, 2 replay (the same was submitted before), 3 conflict (a different one was), 4 no room for it
+--      then MessagePack, an array of texts, 6 a task: id, priority (1..P), due ('' now, '+ms' from now, or Unix ms),
+--      start_by ms or '', idempotency key or '', "<traceparent>;<JSON>"
+-- RETURNS waiting tasks after the call where there is any limit; a digit per task; per replay and conflict the id that is there
+--      1 created, 2 replay (the same was submitted before), 3 conflict (a different one was), 4 no room for it
 -- INVARIANT an id is in `spec` if and only if it is in exactly one place
 local key_ms = tonumber(ARGV[2])
-local FIRST, WIDTH = 3 + P, 6
+local tasks, WIDTH = cmsgpack.unpack(ARGV[3 + P]), 6
 local CREATED, REPLAY, CONFLICT, FULL = 1, 2, 3, 4
 
 local limits, limited, waiting = {}, false, 0
@@ -47,7 +48,7 @@ local function existing(id, stored, key)
 end
 
 local function insert(n, id, at)
-  local p, due, by, key, rest = tonumber(ARGV[at + 1]), due_ms(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
+  local p, due, by, key, rest = tonumber(tasks[at + 1]), due_ms(tasks[at + 2]), tasks[at + 3], tasks[at + 4], tasks[at + 5]
   new[id] = by .. created .. due .. ',' .. rest
   local k = #specs
   specs[k + 1], specs[k + 2] = id, new[id]
@@ -66,22 +67,22 @@ local function insert(n, id, at)
   waiting = waiting + 1
 end
 
-local ids, out, k = {}, {0}, 1
-for at = FIRST, #ARGV, WIDTH do ids[(at - FIRST) / WIDTH + 1] = ARGV[at] end
+local ids, codes, holders = {}, {}, {}
+for at = 1, #tasks, WIDTH do ids[#ids + 1] = tasks[at] end
 local stored = #ids > 0 and call('HMGET', spec, unpack(ids)) or {}
 for n, id in ipairs(ids) do
-  local at = FIRST + (n - 1) * WIDTH
-  local holder, text = existing(id, stored[n], ARGV[at + 4])
-  local limit = limits[tonumber(ARGV[at + 1])]
+  local at = 1 + (n - 1) * WIDTH
+  local holder, text = existing(id, stored[n], tasks[at + 4])
+  local limit = limits[tonumber(tasks[at + 1])]
   if holder then
-    out[k + 1], out[k + 2] = (text == '' or json_of(text) == json_of(ARGV[at + 5])) and REPLAY or CONFLICT, holder
+    codes[n] = (text == '' or json_of(text) == json_of(tasks[at + 5])) and REPLAY or CONFLICT
+    holders[#holders + 1] = holder
   elseif limit ~= 0 and waiting >= limit then
-    out[k + 1], out[k + 2] = FULL, id
+    codes[n] = FULL
   else
     insert(n, id, at)
-    out[k + 1], out[k + 2] = CREATED, id
+    codes[n] = CREATED
   end
-  k = k + 2
 end
 
 -- write
@@ -95,5 +96,4 @@ for p = 1, P do
   if #to_scheduled[p] > 0 and new[call('ZRANGE', scheduled[p], 0, 0)[1]] then woken = woken + 1 end
 end
 push_wake(wake, woken)
-if limited then out[1] = waiting end
-return out
+return {limited and waiting or 0, table.concat(codes), unpack(holders)}
