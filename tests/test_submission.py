@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from taskward.config import Config
-from taskward.errors import InvalidTask, TaskTooLarge, UnreadableBody
-from taskward.submission import MAX_TASKS, Limits, parse, parse_many
+from taskward.errors import InvalidTask, TaskTooLarge, TaskwardError, UnreadableBody
+from taskward.submission import MAX_TASKS, Limits, parse, parse_lines, parse_many, parse_or_error
 from taskward.task import RetryPolicy, Spec, Submission
 
 NOW_MS = 1_800_000_000_000
@@ -197,6 +197,43 @@ def test_a_batch_keeps_errors_in_their_places() -> None:
     assert isinstance(bad, InvalidTask)
     assert bad.pointer == "/type"
     assert isinstance(large, TaskTooLarge)
+
+
+GOOD_LINES = [b'{"type":"t","payload":{"a":[1,":"]}}', b' {"type":"t","id":"a"} ', b'{"type":"t","tags":["x"]}\r']
+BAD_LINES = [
+    b'{"type":"t"',
+    b'"payload":1}',
+    b'{"type":"t"},{"type":"t"}',
+    b'{"type":"t"} {"type":"t"}',
+    b'{"type":"t","type":"t"}',
+    b'{"type":"t","payload":18446744073709551616}',
+    b'{"type":"t","payload":' + b"[" * 64 + b"]" * 64 + b"}",
+    b'{"type":"t","payload":"\xff"}',
+    b'{"type":""}',
+    b'{"type":"t","priority":"urgent"}',
+    b'{"type":"t","payload":"' + b"x" * 300_000 + b'"}',
+    b"5",
+]
+
+
+@pytest.mark.parametrize("bad", [[], *([line] for line in BAD_LINES), BAD_LINES[:2], BAD_LINES], ids=str)
+def test_lines_are_taken_together_as_each_would_be_alone(bad: list[bytes]) -> None:
+    lines = [*GOOD_LINES, *bad, *GOOD_LINES]
+    together = [known(answer) for answer in parse_lines(lines, LIMITS, NOW_MS)]
+    assert together == [known(parse_or_error(line, LIMITS, NOW_MS)) for line in lines]
+    assert [isinstance(answer, Spec) for answer in together] == [True] * 3 + [False] * len(bad) + [True] * 3
+
+
+def test_a_line_may_be_as_deep_as_a_body() -> None:
+    deep = b'{"type":"t","payload":' + b"[" * 63 + b"]" * 63 + b"}"
+    assert [type(answer) for answer in parse_lines([deep, deep], LIMITS, NOW_MS)] == [Submission, Submission]
+
+
+def known(answer: Submission | TaskwardError) -> Spec | tuple[type[TaskwardError], str, str]:
+    """All of an answer but the id, which is new every time."""
+    if isinstance(answer, Submission):
+        return answer.spec
+    return type(answer), str(answer), getattr(answer, "pointer", "")
 
 
 def test_a_batch_that_cannot_be_read_is_refused_as_a_whole() -> None:

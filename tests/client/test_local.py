@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from taskward.broker.broker import Broker
 from taskward.client import AsyncClient, open_client
+from taskward.client.fields import Item
 from taskward.config import Config
-from taskward.errors import Conflict, InvalidTask, QueueFull, TaskNotFound
+from taskward.errors import BrokerUnavailable, Conflict, InvalidTask, QueueFull, TaskNotFound, UnreadableBody
 from taskward.task import State, Submitted
 
 
@@ -51,6 +53,46 @@ async def test_many_go_in_together(local: AsyncClient) -> None:
     more = [{"type": "echo", "id": "a"}, {"type": ""}, {"type": "other", "id": "a"}]
     answers = await local.submit_many([*items, *more])  # type: ignore[list-item]
     assert [type(answer) for answer in answers] == [Submitted] * 4 + [InvalidTask, Conflict]
+
+
+async def test_very_many_go_in_part_by_part_in_their_order(local: AsyncClient, broker: Broker) -> None:
+    items: list[Item] = [{"type": "echo", "payload": n} for n in range(2000)]
+    items[1500] = {"type": "echo", "payload": {1: "a", "1": "b"}}  # type: ignore[dict-item] # one key, as JSON
+    answers = await local.submit_many(items)
+    assert [n for n, answer in enumerate(answers) if not isinstance(answer, Submitted)] == [1500]
+    assert isinstance(answers[1500], UnreadableBody)
+    queued = await broker.connection.command("ZRANGE", broker.keys.family("ready")[1], 0, -1)
+    assert [id.decode() for id in queued] == [answer.id for answer in answers if isinstance(answer, Submitted)]
+
+
+async def test_where_one_is_no_json_nothing_is_stored(local: AsyncClient, broker: Broker) -> None:
+    items: list[Item] = [{"type": "echo", "payload": None}] * 1000
+    with pytest.raises(InvalidTask, match="not JSON"):
+        await local.submit_many([*items, {"type": "echo", "payload": float("nan")}])
+    assert (await broker.sample()).priorities[1].queued == 0
+
+
+async def test_an_outage_is_the_answer_of_what_was_not_stored(
+    local: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    store = Broker.submit
+
+    async def failing(broker: Broker, submissions: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls != 1:
+            raise BrokerUnavailable
+        return await store(broker, submissions)
+
+    monkeypatch.setattr(Broker, "submit", failing)
+    items: list[Item] = [{"type": "echo"}, {"type": ""}] * 600
+    answers = await local.submit_many(items)
+    assert [type(answer) for answer in answers[:512:2]] == [Submitted] * 256
+    assert [type(answer) for answer in answers[512::2]] == [BrokerUnavailable] * 344
+    assert {type(answer) for answer in answers[1::2]} == {InvalidTask}
+    with pytest.raises(BrokerUnavailable):
+        await local.submit_many(items)
 
 
 async def test_a_task_is_waited_for_and_cancelled(local: AsyncClient) -> None:

@@ -90,7 +90,7 @@ MUTANTS = [
     Mutant("submit", "a key's expiry is not kept", "in_chunks('ZADD', idempotency_expiry, expiries)"),
     Mutant("submit", "no depth limit", "limit ~= 0 and waiting >= limit", "false"),
     Mutant("submit", "the limit lets one more in", "waiting >= limit", "waiting > limit"),
-    Mutant("submit", "every priority may fill it all", "limits[tonumber(ARGV[at + 1])]", "limits[1]"),
+    Mutant("submit", "every priority may fill it all", "limits[tonumber(tasks[at + 1])]", "limits[1]"),
     Mutant("submit", "one call passes the limit", "  waiting = waiting + 1\n"),
     Mutant("submit", "scheduled tasks do not count", " + call('ZCARD', scheduled[p])", ""),
     Mutant("submit", "one call forgets its order", "int(now_us + n - 1)", "int(now_us)"),

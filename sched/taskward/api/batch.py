@@ -8,20 +8,23 @@ from werkzeug.exceptions import RequestTimeout
 
 from taskward.api.auth import Scope
 from taskward.api.problems import Problem, problem_of
-from taskward.api.render import JSON, NDJSON, encode, respond
+from taskward.api.render import JSON, NDJSON, encode, encode_lines, respond
 from taskward.api.requests import body, exchange, require_content_type
 from taskward.api.routes import Route
 from taskward.api.service import Service
 from taskward.api.streaming import respond_stream
 from taskward.broker.broker import MOST_PER_CALL
+from taskward.client.ahead import made_ahead
 from taskward.client.gateway import Answer
 from taskward.errors import BrokerUnavailable, TaskTooLarge, TaskwardError
 from taskward.events import SubmissionRefused
-from taskward.submission import parse_many, parse_or_error
+from taskward.submission import parse_lines, parse_many, parse_or_error
 from taskward.task import Submission, Submitted
 
+Items = Sequence[Submission | TaskwardError]
 
-class Result(msgspec.Struct, frozen=True, omit_defaults=True):
+
+class Result(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What became of the task at `index`. `status`: 202 created, 200 a replay, else the problem's."""
 
     index: int
@@ -52,29 +55,51 @@ class LastLine(msgspec.Struct, frozen=True, omit_defaults=True):
     problem: Problem | None = None
 
 
+async def accept_batch(service: Service, body: bytes) -> BatchAnswer:
+    """What a JSON array of submissions means, whichever way it came."""
+    items = parse_many(body, service.limits, service.now_ms())
+    counts = Counts()
+    results = _results(await service.gateway.submit_many(service.traced_all(items)), service, counts, first=0)
+    return BatchAnswer(counts, results)
+
+
 async def submit_batch(service: Service) -> Response:
     """200 with a result per task, whatever became of it; a stream is answered as it comes."""
     if require_content_type(JSON, NDJSON) == NDJSON:
-        return respond_stream(_answer_lines(service, body().chunks()), exchange())
-    items = parse_many(await body().read(service.max_body_bytes), service.limits, service.now_ms())
-    counts = Counts()
-    results = _results(await service.gateway.submit_many(service.traced_all(items)), service, counts, first=0)
-    return respond(BatchAnswer(counts, results))
+        parsed = made_ahead(_parse_chunks(service, body().chunks()), exchange(), most=1)
+        stored = made_ahead(_store_parts(service, parsed), exchange(), most=1)
+        return respond_stream(_answer_parts(service, stored), exchange())
+    return respond(await accept_batch(service, await body().read(service.max_body_bytes)))
 
 
-async def _answer_lines(service: Service, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    counts = Counts()
-    problem = None
-    first = 0
+async def _parse_chunks(service: Service, chunks: AsyncIterator[bytes]) -> AsyncIterator[Items | RequestTimeout]:
+    """Lines as they come, at most MOST_PER_CALL together; at the end the error that ended them, if one did."""
     try:
         async for lines in whole_lines(chunks, most=service.max_body_bytes):
             for at in range(0, len(lines), MOST_PER_CALL):
-                items = [_parse_line(line, service) for line in lines[at : at + MOST_PER_CALL]]
-                results = _results(await _store_patiently(service, items), service, counts, first=first)
-                first += len(results)
-                yield b"".join([encode(result) + b"\n" for result in results])
+                yield _parse_lines(lines[at : at + MOST_PER_CALL], service)
     except RequestTimeout as exc:
-        problem = problem_of(exc)
+        yield exc
+
+
+async def _store_parts(
+    service: Service, parts: AsyncIterator[Items | RequestTimeout]
+) -> AsyncIterator[list[Answer] | RequestTimeout]:
+    async for items in parts:
+        yield items if isinstance(items, RequestTimeout) else await _store_patiently(service, items)
+
+
+async def _answer_parts(service: Service, parts: AsyncIterator[list[Answer] | RequestTimeout]) -> AsyncIterator[bytes]:
+    counts = Counts()
+    problem = None
+    first = 0
+    async for answers in parts:
+        if isinstance(answers, RequestTimeout):
+            problem = problem_of(answers)
+            break
+        results = _results(answers, service, counts, first=first)
+        first += len(results)
+        yield encode_lines(results)
     yield encode(LastLine(counts, problem)) + b"\n"
 
 
@@ -92,13 +117,15 @@ async def whole_lines(chunks: AsyncIterator[bytes], *, most: int) -> AsyncIterat
         yield [rest]
 
 
-def _parse_line(line: bytes, service: Service) -> Submission | TaskwardError:
-    if len(line) > service.max_body_bytes:
-        return TaskTooLarge(f"the line is longer than {service.max_body_bytes} bytes")
-    return parse_or_error(line, service.limits, service.now_ms())
+def _parse_lines(lines: Sequence[bytes], service: Service) -> Items:
+    most, now_ms = service.max_body_bytes, service.now_ms()
+    if max(map(len, lines)) <= most:
+        return parse_lines(lines, service.limits, now_ms)
+    too_large = TaskTooLarge(f"the line is longer than {most} bytes")
+    return [too_large if len(line) > most else parse_or_error(line, service.limits, now_ms) for line in lines]
 
 
-async def _store_patiently(service: Service, items: Sequence[Submission | TaskwardError]) -> list[Answer]:
+async def _store_patiently(service: Service, items: Items) -> list[Answer]:
     """For a stream, whose status is out already: an outage is the result of each item it meets."""
     try:
         return await service.gateway.submit_many(service.traced_all(items))

@@ -12,6 +12,7 @@ from taskward.task import State, Task
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 encode = msgspec.json.Encoder().encode
+encode_lines = msgspec.json.Encoder().encode_lines
 
 
 class Accepted(msgspec.Struct, frozen=True):

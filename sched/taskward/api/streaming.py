@@ -6,6 +6,7 @@ import trio
 from quart import Response
 
 from taskward.api.render import NDJSON
+from taskward.client.ahead import made_ahead
 
 # Parts that wait to be read. Beyond them the maker waits too: a client must read while it sends.
 MOST_AHEAD = 256
@@ -13,19 +14,6 @@ MOST_AHEAD = 256
 
 def respond_stream(parts: AsyncIterator[bytes], exchange: trio.Nursery) -> Response:
     """NDJSON as it comes; it may take as long as it likes. The parts are made in `exchange`, which ends with it."""
-    send, receive = trio.open_memory_channel[bytes](MOST_AHEAD)
-    exchange.start_soon(_make, parts, send)
-    response = Response(_taken(receive), 200, content_type=NDJSON)
+    response = Response(made_ahead(parts, exchange, most=MOST_AHEAD), 200, content_type=NDJSON)
     response.timeout = None
     return response
-
-
-async def _make(parts: AsyncIterator[bytes], send: trio.MemorySendChannel[bytes]) -> None:
-    async with send:
-        async for part in parts:
-            await send.send(part)
-
-
-async def _taken(receive: trio.MemoryReceiveChannel[bytes]) -> AsyncIterator[bytes]:
-    async for part in receive:
-        yield part

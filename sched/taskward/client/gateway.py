@@ -1,7 +1,8 @@
 """Gateway: submissions in, tasks out. What many callers want at the same moment shares a round trip."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from typing import Any
 
 import msgspec
 import trio
@@ -65,18 +66,23 @@ class Gateway:
 
         BrokerUnavailable is raised where nothing was stored; later it is the answer of all that were not.
         """
-        submissions = [item for item in items if isinstance(item, Submission)]
+        return await self.submit_parts(self._in_parts(items))
+
+    async def submit_parts(self, parts: AsyncIterator[Sequence[Submission | TaskwardError]]) -> list[Answer]:
+        """The same for many in parts of at most MOST_PER_CALL, stored one after the other."""
         answers: list[Answer] = []
-        for first in range(0, len(submissions), MOST_PER_CALL):
-            try:
-                answers += await self._bulk(submissions[first : first + MOST_PER_CALL])
-            except BrokerUnavailable as exc:
-                if not answers:
-                    raise
-                answers += [exc] * (len(submissions) - first)
-                break
-        stored = iter(answers)
-        return [next(stored) if isinstance(item, Submission) else item for item in items]
+        outage: BrokerUnavailable | None = None
+        async for part in parts:
+            if outage is None:
+                try:
+                    answers += await self._store_part(part)
+                    continue
+                except BrokerUnavailable as exc:
+                    if not any(isinstance(answer, Submitted) for answer in answers):
+                        raise
+                    outage = exc
+            answers += [outage if isinstance(item, Submission) else item for item in part]
+        return answers
 
     async def get(self, id: str) -> Task:
         """Raises TaskNotFound; DecodeError where the stored bytes are no task."""
@@ -107,6 +113,17 @@ class Gateway:
             raise TaskNotFound(f"no task {id[:64]}")
         return state
 
+    async def _in_parts(
+        self, items: Sequence[Submission | TaskwardError]
+    ) -> AsyncIterator[Sequence[Submission | TaskwardError]]:
+        for first in range(0, len(items), MOST_PER_CALL):
+            yield items[first : first + MOST_PER_CALL]
+
+    async def _store_part(self, part: Sequence[Submission | TaskwardError]) -> list[Answer]:
+        submissions = [item for item in part if isinstance(item, Submission)]
+        stored = iter(await self._bulk(submissions) if submissions else ())
+        return [next(stored) if isinstance(item, Submission) else item for item in part]
+
     async def _store(self, submissions: Sequence[Submission]) -> list[Answer]:
         closed = self._closed()
         replies = await self._broker.submit(submissions, closed=closed)
@@ -131,20 +148,20 @@ class Gateway:
         return QueueFull(f"{reply.waiting} tasks wait already", retry_after=retry_after)
 
     def _tell(self, submissions: Sequence[Submission], replies: Sequence[Submitted | Refusal]) -> None:
-        created: dict[str, int] = defaultdict(int)
+        created: dict[str, list[Any]] = defaultdict(list)
         duplicates: dict[str, int] = defaultdict(int)
-        size: dict[str, int] = defaultdict(int)
         for submission, reply in zip(submissions, replies, strict=True):
-            priority = submission.spec.priority
             if not isinstance(reply, Submitted):
                 continue
             if reply.created:
-                created[priority] += 1
-                size[priority] += len(_encode(submission.spec.payload))
+                created[submission.spec.priority].append(submission.spec.payload)
             else:
-                duplicates[priority] += 1
+                duplicates[submission.spec.priority] += 1
         for priority in created.keys() | duplicates.keys():
-            self._observe(TasksSubmitted(priority, created[priority], duplicates[priority], size[priority]))
+            payloads = created[priority]
+            self._observe(TasksSubmitted(priority, len(payloads), duplicates[priority], _total_bytes(payloads)))
 
 
-_encode = msgspec.json.Encoder().encode
+def _total_bytes(payloads: list[Any]) -> int:
+    """Of the JSON of each: that of the list without its brackets and commas."""
+    return len(msgspec.json.encode(payloads)) - len(payloads) - 1 if payloads else 0

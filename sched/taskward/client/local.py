@@ -7,15 +7,17 @@ from typing import Any, Unpack
 
 import trio
 
-from taskward.broker.broker import Broker, Terms
+from taskward.broker.broker import MOST_PER_CALL, Broker, Terms
 from taskward.broker.connection import open_connection
+from taskward.client.ahead import made_ahead
 from taskward.client.fields import Item, Options, encode
 from taskward.client.gateway import Answer, Gateway
 from taskward.client.view import TaskView, view
 from taskward.config import Config
+from taskward.errors import TaskwardError, UnreadableBody
 from taskward.events import ignore
-from taskward.submission import Limits, parse, parse_or_error
-from taskward.task import State, Submitted
+from taskward.submission import Limits, parse, parse_many, parse_or_error
+from taskward.task import State, Submission, Submitted
 
 
 class AsyncClient:
@@ -32,8 +34,23 @@ class AsyncClient:
 
     async def submit_many(self, items: Sequence[Item]) -> list[Answer]:
         """One answer an item, an error in its place where it was not taken. Raises InvalidTask for what is no JSON."""
+        parts = [items[first : first + MOST_PER_CALL] for first in range(0, len(items), MOST_PER_CALL)]
+        bodies = [encode(part) for part in parts]
+        with _ungrouped():
+            async with trio.open_nursery() as parsing:
+                parsed = made_ahead(self._parse_parts(parts, bodies), parsing, most=1)
+                answers = await self._gateway.submit_parts(parsed)
+        return answers
+
+    async def _parse_parts(
+        self, parts: list[Sequence[Item]], bodies: list[bytes]
+    ) -> AsyncIterator[Sequence[Submission | TaskwardError]]:
         now_ms = _now_ms()
-        return await self._gateway.submit_many([parse_or_error(encode(item), self._limits, now_ms) for item in items])
+        for part, body in zip(parts, bodies, strict=True):
+            try:
+                yield parse_many(body, self._limits, now_ms)
+            except UnreadableBody:
+                yield [parse_or_error(encode(item), self._limits, now_ms) for item in part]
 
     async def get(self, id: str) -> TaskView:
         """Raises TaskNotFound."""
