@@ -16,9 +16,9 @@ PLAIN = {"Host": "localhost", "Content-Type": "application/json"}
 BY_QUART = {"TE": "trailers"}
 
 
-def request(body: bytes, headers: dict[str, str]) -> bytes:
+def request(body: bytes, headers: dict[str, str], *, path: str = "/tasks") -> bytes:
     lines = "".join(f"{k}: {v}\r\n" for k, v in {**headers, "Content-Length": str(len(body))}.items())
-    return f"POST /tasks HTTP/1.1\r\n{lines}\r\n".encode() + body
+    return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + body
 
 
 async def read_answer(stream: trio.SocketStream, rest: bytearray) -> tuple[int, dict[str, str], Any]:
@@ -55,12 +55,16 @@ BODIES = {
     "unknown priority": b'{"type": "a", "priority": "urgent"}',
     "no type": b"{}",
     "a list": b"[]",
+    "many": b'[{"type": "echo", "id": "a"}, {"type": ""}, 5, {"type": "other", "id": "a"}]',
     "empty": b"",
 }
 
 
+@pytest.mark.parametrize("path", ["/tasks", "/tasks/batch"])
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-async def test_both_lanes_give_the_same_answer(api: Api, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_both_lanes_give_the_same_answer(
+    api: Api, path: str, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     taken = []
     original = fast_lane._answer
 
@@ -69,11 +73,14 @@ async def test_both_lanes_give_the_same_answer(api: Api, body: bytes, monkeypatc
         return await original(*args)
 
     monkeypatch.setattr(fast_lane, "_answer", noted)
-    ((fast_status, fast_headers, fast_body),) = await ask(api, request(body, PLAIN))
+    ((fast_status, fast_headers, fast_body),) = await ask(api, request(body, PLAIN, path=path))
     assert len(taken) == 1
-    ((status, headers, answer),) = await ask(api, request(body, PLAIN | BY_QUART))
+    ((status, headers, answer),) = await ask(api, request(body, PLAIN | BY_QUART, path=path))
     assert len(taken) == 1
-    if status == 200:  # the second of two equal submissions is a replay
+    if "results" in answer and body == BODIES["many"]:
+        assert (fast_body.pop("counts"), answer.pop("counts")) == (counts(created=1), counts(duplicates=1))
+        assert (fast_body["results"][0].pop("status"), answer["results"][0].pop("status")) == (202, 200)
+    elif path == "/tasks" and status == 200:  # the second of two equal submissions is a replay
         assert (fast_status, fast_body.pop("created"), answer.pop("created")) == (202, True, False)
     else:
         assert fast_status == status
@@ -83,6 +90,10 @@ async def test_both_lanes_give_the_same_answer(api: Api, body: bytes, monkeypatc
     assert {k: v for k, v in fast_headers.items() if k in headers and k not in {*differing, "content-length"}} == {
         k: v for k, v in headers.items() if k not in {*differing, "content-length"}
     }
+
+
+def counts(*, created: int = 0, duplicates: int = 0) -> dict[str, int]:
+    return {"created": created, "duplicates": duplicates, "refused": 3}
 
 
 async def test_pipelined_requests_are_answered_in_order_across_the_lanes(api: Api) -> None:
@@ -140,9 +151,9 @@ async def test_a_stop_closes_idle_connections_and_lets_the_others_finish(open_ap
 
 
 async def test_it_tells_of_what_it_answers(api: Api) -> None:
-    await ask(api, request(b'{"type": "a"}', PLAIN), request(b"{", PLAIN))
+    await ask(api, request(b'{"type": "a"}', PLAIN), request(b"{", PLAIN), request(b"[]", PLAIN, path="/tasks/batch"))
     told = [(event.method, event.route, event.status) for event in api.events if isinstance(event, HttpAnswered)]
-    assert told == [("POST", "/tasks", 202), ("POST", "/tasks", 400)]
+    assert told == [("POST", "/tasks", 202), ("POST", "/tasks", 400), ("POST", "/tasks/batch", 200)]
 
 
 async def test_a_bug_is_a_problem_here_too(

@@ -1,8 +1,9 @@
-"""The fast lane: `POST /tasks` answered on the accepted stream, without Quart.
+"""The fast lane: submissions as JSON, one or an array of them, answered on the accepted stream, without Quart.
 
-It takes one kind of request, in its plainest form: HTTP/1.1, a Content-Length, no preferences. Whatever else comes, on
-a new connection or after a hundred fast ones, is handed on with every byte read so far, so that oddities, errors of
-the protocol and all other routes are hypercorn's and Quart's. What a submission *means* is tasks.accept_task, for both.
+It takes such requests in their plainest form: HTTP/1.1, a Content-Length, no preferences. Whatever else comes, on a new
+connection or after a hundred fast ones, is handed on with every byte read so far, so that oddities, errors of the
+protocol and all other routes are hypercorn's and Quart's. What a submission *means* is one function for both:
+tasks.accept_task, batch.accept_batch.
 """
 
 import logging
@@ -17,6 +18,7 @@ import httptools
 import trio
 
 from taskward.api.auth import Scope
+from taskward.api.batch import accept_batch
 from taskward.api.problems import CONTENT_TYPE, headers_of, kind_of, problem_of
 from taskward.api.render import JSON, encode
 from taskward.api.service import Service
@@ -25,7 +27,7 @@ from taskward.errors import TaskwardError
 from taskward.events import HttpAnswered, SubmissionRefused
 from taskward.http11 import http_date, status_line
 
-LINE = b"POST /tasks HTTP/1.1\r\n"
+LINES = (b"POST /tasks HTTP/1.1\r\n", b"POST /tasks/batch HTTP/1.1\r\n")
 END = b"\r\n\r\n"
 HEAD_BYTES = 16_384
 RECEIVE_BYTES = 65_536
@@ -35,6 +37,9 @@ NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"prefer", b
 LOOKED_AT = frozenset(
     {b"content-length", b"content-type", b"authorization", b"host", b"connection", b"sec-fetch-site", b"traceparent"}
 )
+
+# Status, body, content type, other headers.
+Answer = tuple[int, bytes, str, dict[str, str]]
 
 _log = logging.getLogger("taskward.api")
 
@@ -95,9 +100,9 @@ async def drive(
 
 
 async def _receive_head(stream: trio.SocketStream, buffer: bytearray, turn: Turn) -> int:
-    """Read until there is a whole head of the one kind. -> its length; 0 where it is another, or the client left."""
+    """Read until there is a whole head of our kind. -> its length; 0 where it is another, or the client left."""
     while True:
-        if not (buffer.startswith(LINE) or LINE.startswith(buffer)):
+        if not (buffer.startswith(LINES) or any(line.startswith(buffer) for line in LINES)):
             return 0
         found = buffer.find(END)
         if found >= 0:
@@ -128,7 +133,12 @@ class _Head:
 
     def __init__(self) -> None:
         self.plain = True
+        self.route = ""
         self.values: dict[bytes, str] = {}
+
+    def on_url(self, url: bytes) -> None:
+        """Called by llhttp."""
+        self.route = url.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by llhttp."""
@@ -172,17 +182,17 @@ def _read_head(head: bytes) -> _Head | None:
     return found
 
 
-async def _answer(service: Service, head: _Head, body: bytes) -> tuple[int, bytes, str, dict[str, str]]:
-    """-> status, body, content type, headers. The same as the Quart route's, whatever comes."""
+async def _answer(service: Service, head: _Head, body: bytes) -> Answer:
+    """The same as the Quart route's, whatever comes."""
     if service.traces is None:
         return await _answer_untraced(service, head, body)
-    with service.traces.request("POST", "/tasks", {"traceparent": head.text(b"traceparent")}) as answered:
+    with service.traces.request("POST", head.route, {"traceparent": head.text(b"traceparent")}) as answered:
         answer = await _answer_untraced(service, head, body)
         answered(answer[0])
         return answer
 
 
-async def _answer_untraced(service: Service, head: _Head, body: bytes) -> tuple[int, bytes, str, dict[str, str]]:
+async def _answer_untraced(service: Service, head: _Head, body: bytes) -> Answer:
     began = time.perf_counter()
     try:
         service.guard.admit(
@@ -192,16 +202,24 @@ async def _answer_untraced(service: Service, head: _Head, body: bytes) -> tuple[
             site=head.text(b"sec-fetch-site"),
             now=datetime.now(UTC),
         )
-        accepted, status = await accept_task(service, body)
-        answer = status, encode(accepted), JSON, {"Location": f"/tasks/{accepted.id}"}
+        answer = await (_accept_one if head.route == "/tasks" else _accept_many)(service, body)
     except Exception as error:  # noqa: BLE001 - as Quart does for its routes: a bug is an answer, not the end of all
         if not isinstance(error, TaskwardError) and kind_of(error).status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            _log.exception("POST /tasks failed")
+            _log.exception("POST %s failed", head.route)
         problem = problem_of(error)
         service.observe(SubmissionRefused(problem.word))
         answer = problem.status, encode(problem), CONTENT_TYPE, headers_of(error)
-    service.observe(HttpAnswered("POST", "/tasks", answer[0], time.perf_counter() - began))
+    service.observe(HttpAnswered("POST", head.route, answer[0], time.perf_counter() - began))
     return answer
+
+
+async def _accept_one(service: Service, body: bytes) -> Answer:
+    accepted, status = await accept_task(service, body)
+    return status, encode(accepted), JSON, {"Location": f"/tasks/{accepted.id}"}
+
+
+async def _accept_many(service: Service, body: bytes) -> Answer:
+    return 200, encode(await accept_batch(service, body)), JSON, {}
 
 
 def _render(status: int, body: bytes, content_type: str, headers: dict[str, str], *, last: bool) -> bytes:
