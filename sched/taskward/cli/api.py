@@ -1,5 +1,6 @@
 """The API process, put together: nesting is the order in which it stops."""
 
+import gc
 from functools import partial
 
 import trio
@@ -37,6 +38,7 @@ async def _run(config: Config) -> int:
                 partial(serve_scrapes, telemetry.metrics, host=host, port=port, ready=lambda: (True, {}))
             )
         await trusted(broker, telemetry.observe, stop=stop)
+        gc.freeze()  # what the start has made stays: no collection needs to look at it again
         async with trio.open_nursery() as serving:
             addresses = await serving.start(
                 partial(run_api, config, broker, observe=telemetry.observe, stop=stop, traces=telemetry.traces)

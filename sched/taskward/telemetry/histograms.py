@@ -6,6 +6,7 @@ which costs ten times as much and shows a series from its first value on instead
 
 # ruff: noqa: SLF001 - the one place that knows the SDK from inside
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Protocol
@@ -26,9 +27,9 @@ Aggregate = Callable[[Any, bool], None]
 
 
 class Record(Protocol):
-    """Counts a value of one series."""
+    """Counts a value of one series, `times` over."""
 
-    def __call__(self, value: float, span: Span | None = None, /) -> None:
+    def __call__(self, value: float, span: Span | None = None, /, *, times: int = 1) -> None:
         """`value` is not below 0; a span offers it as an exemplar. For one thread, as observers are."""
 
 
@@ -54,22 +55,26 @@ class Histogram(dict[Labels, Record]):
 
 
 def _record(histogram: metrics.Histogram, attributes: dict[str, str], aggregates: tuple[Aggregate, ...]) -> Record:
-    def in_public(value: float, span: Span | None = None) -> None:
-        histogram.record(value, attributes, _NO_SPAN if span is None else _context(span))
+    def in_public(value: float, span: Span | None = None, /, *, times: int = 1) -> None:
+        for _ in range(times):
+            histogram.record(value, attributes, _NO_SPAN if span is None else _context(span))
 
     if not aggregates:
         return in_public
     aggregate, *others = aggregates
     measured = _Measured()
 
-    def bound(value: float, span: Span | None = None) -> None:
+    def bound(value: float, span: Span | None = None, /, *, times: int = 1) -> None:
         if span is None:
             measured.value = value
             aggregate(measured, False)
             for other in others:
                 other(measured, False)
+            if times > 1:
+                for each in aggregates:
+                    _repeat(each, measured, times - 1)
         else:
-            in_public(value, span)
+            in_public(value, span, times=times)
 
     return bound
 
@@ -82,6 +87,19 @@ class _Measured:
     value: float
 
 
+def _repeat(aggregate: Any, measured: _Measured, times: int) -> None:
+    """Tell a value again, so many times."""
+    aggregation = aggregate.__self__
+    boundaries = getattr(aggregation, "_boundaries", None)
+    if boundaries is None:  # it drops what it is told, or has other buckets
+        for _ in range(times):
+            aggregate(measured, False)
+        return
+    with aggregation._lock:
+        aggregation._sum += times * measured.value
+        aggregation._value[bisect_left(boundaries, measured.value)] += times
+
+
 @cache
 def can_bind() -> bool:
     """Whether this SDK can be bound to: tried once, on a meter of its own, where both ways must come to one series."""
@@ -91,12 +109,12 @@ def can_bind() -> bool:
     try:
         histogram.record(2.0, labels)
         aggregates = _aggregations(histogram, labels)
-        _record(histogram, labels, aggregates)(0.5)
+        _record(histogram, labels, aggregates)(0.5, times=2)
         data: Any = reader.get_metrics_data()
         (found,) = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
     except Exception:  # noqa: BLE001 - the inside of a library may change in any way, and there is another way
         return False
-    return aggregates != () and (found.attributes, found.bucket_counts, found.sum) == (labels, (1, 1), 2.5)
+    return aggregates != () and (found.attributes, found.bucket_counts, found.sum) == (labels, (2, 1), 3.0)
 
 
 def _aggregations(histogram: metrics.Histogram, attributes: dict[str, str]) -> tuple[Aggregate, ...]:
