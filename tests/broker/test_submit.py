@@ -4,8 +4,9 @@ import time
 
 import pytest
 
+from taskward.broker import broker
 from taskward.broker.broker import Broker, Refusal
-from taskward.events import ignore
+from taskward.events import BrokerCalled, ignore
 from taskward.policy.retry import RetryIn
 from taskward.task import Submitted
 from tests.support.rig import PRIORITIES, TERMS, Rig, task
@@ -203,6 +204,15 @@ async def test_the_largest_call(rig: Rig) -> None:
     contents = rig.store.read()
     assert len(contents["spec"]) == len(contents["idempotency"]) == len(contents["idempotency_expiry"]) == 512
     assert len(contents["ready:high"]) == len(contents["scheduled:high"]) == 256
+
+
+async def test_tasks_too_large_for_one_call_go_in_several(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker, "LARGEST_CALL", 1000)
+    rig.seen.clear()
+    tasks = [task(str(n), payload="x" * 400) for n in range(5)]
+    assert await rig.broker.submit(tasks) == [Submitted(t.id, CREATED) for t in tasks]
+    assert sum(isinstance(event, BrokerCalled) for event in rig.seen) == 3
+    assert set(rig.store["spec"]) == {t.id for t in tasks}
 
 
 async def test_the_clock_is_the_servers_unless_another_is_given(rig: Rig) -> None:

@@ -78,12 +78,12 @@ async def test_an_outage_is_the_answer_of_what_was_not_stored(
     calls = 0
     store = Broker.submit
 
-    async def failing(broker: Broker, submissions: Any) -> Any:
+    async def failing(broker: Broker, submissions: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls != 1:
             raise BrokerUnavailable
-        return await store(broker, submissions)
+        return await store(broker, submissions, **options)
 
     monkeypatch.setattr(Broker, "submit", failing)
     items: list[Item] = [{"type": "echo"}, {"type": ""}] * 600

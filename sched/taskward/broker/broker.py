@@ -25,6 +25,8 @@ WORKER_SILENT_MS = 15_000
 WORKER_FORGOTTEN_MS = 3_600_000
 REAP_PAUSE_MS = 5000
 MOST_PER_CALL = 512
+# Bytes of one argument. Redis takes 512 MiB, but stands still meanwhile.
+LARGEST_CALL = 16 * 1024 * 1024
 _STATE_OF = {"Q": "queued", "T": "retrying", "D": "dead", "C": "cancelled"}
 
 
@@ -165,9 +167,12 @@ class Broker:
                 spec.idempotency_key or "",
                 codec.encode_spec(spec),
             )
-        waiting, codes, *there = await self.call(
-            "submit", [self._terms.idempotency_ttl_ms, *limits, msgspec.msgpack.encode(tasks)]
-        )
+        packed = msgspec.msgpack.encode(tasks)
+        if len(packed) > LARGEST_CALL and len(submissions) > 1:
+            half = len(submissions) // 2
+            first = await self.submit(submissions[:half], closed=closed)
+            return first + await self.submit(submissions[half:], closed=closed)
+        waiting, codes, *there = await self.call("submit", [self._terms.idempotency_ttl_ms, *limits, packed])
         holders = iter(there)
         return [
             _submitted(code, submission.id, holders, waiting)
