@@ -20,6 +20,11 @@ class Outage:
         self._since: float | None = None
         self._pause = FIRST_PAUSE
 
+    @property
+    def lasts(self) -> bool:
+        """Redis has not answered since the last failure."""
+        return self._since is not None
+
     async def sit_out(self, error: BrokerUnavailable) -> None:
         """Report the first failure, then sleep before the next try: longer each time, at most a second or so."""
         if self._since is None:

@@ -1,7 +1,8 @@
-"""How programs submit tasks: over HTTP (Client), or inside a Trio program straight to Redis (open_client)."""
+"""How programs submit tasks: over HTTP (Client), or straight to Redis (open_client in Trio, else open_blocking_client)."""
 
 from taskward.client.blocking import Client
 from taskward.client.local import AsyncClient, open_client
+from taskward.client.threaded import BlockingClient, open_blocking_client
 from taskward.client.view import TaskView
 
-__all__ = ["AsyncClient", "Client", "TaskView", "open_client"]
+__all__ = ["AsyncClient", "BlockingClient", "Client", "TaskView", "open_blocking_client", "open_client"]

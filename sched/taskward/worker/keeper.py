@@ -52,7 +52,7 @@ class Keeper:
         outage = Outage("keeper", self._observe)
         while True:
             await trio.sleep(self._lease_seconds / 3)
-            while True:
+            while self._held or outage.lasts:  # its end is told when a call has worked, even one for nothing
                 try:
                     await self._renew(list(self._held.values()))
                 except BrokerUnavailable as exc:
@@ -63,8 +63,6 @@ class Keeper:
 
     async def _renew(self, held: list[Running]) -> None:
         held = [running for running in held if running.lost_op is None]
-        if not held:
-            return
         until = trio.current_time() + 0.8 * self._lease_seconds
         for running, answer in zip(held, await self._broker.extend([r.lease for r in held]), strict=True):
             if answer == "!":
@@ -101,13 +99,13 @@ class Keeper:
                         message = await receive()
                         if message is not None:
                             named = message.decode()
-                            await self._renew([r for r in list(self._held.values()) if r.lease.id == named])
+                            if meant := [r for r in list(self._held.values()) if r.lease.id == named]:
+                                await self._renew(meant)
             except BrokerUnavailable as exc:
                 await outage.sit_out(exc)
 
     async def _store_progress(self) -> None:
         stored: dict[int, Progress] = {}
-        outage = Outage("progress", self._observe)
         while True:
             await trio.sleep(PROGRESS_SECONDS)
             reports = [(r, r.context.reported) for r in list(self._held.values()) if r.context and r.lost_op is None]
@@ -118,6 +116,5 @@ class Keeper:
                         if not await self._broker.progress(running.lease, msgspec.json.encode(report)):
                             running.lose("progress")
                         stored[running.lease.token] = report
-                outage.over()
-            except BrokerUnavailable as exc:
-                await outage.sit_out(exc)
+            except BrokerUnavailable:
+                continue  # the next look repeats it; others tell of the outage
