@@ -12,21 +12,24 @@ from bench.processes import ROOT, Process, environment
 from bench.report import Reading
 from bench.server import Server
 from bench.setup import Setup
-from taskward.client import Client
+from taskward.client import BlockingClient, Client, open_blocking_client
 from taskward.client.fields import Item
 from taskward.client.local import AsyncClient, open_client
 
 PAYLOAD = "x" * 100
 BATCH = 500
+BULK = 5000
 CALLERS = 32
 
 
 def in_process(setup: Setup) -> list[Reading]:
-    """Submissions/s of one client: async on Redis, one by one, from 32 Trio tasks, in batches; blocking over HTTP."""
+    """Submissions/s of one client: async on Redis, one by one, from 32 Trio tasks, in batches; blocking, both ways."""
     with setup.server() as on:
         readings = trio.run(async_client, on, setup)
-        with setup.api(on) as api:
-            return readings + _blocking_client(f"http://127.0.0.1:{api.port}", setup)
+        with open_blocking_client(on.url) as client:
+            readings += _blocking(client, "BlockingClient (blocking, Redis)", setup)
+        with setup.api(on) as api, Client(f"http://127.0.0.1:{api.port}") as client:
+            return readings + _blocking(client, "Client (blocking, HTTP)", setup)
 
 
 def over_http(setup: Setup) -> list[Reading]:
@@ -76,15 +79,17 @@ async def async_client(on: Server, setup: Setup) -> list[Reading]:
                 nursery.start_soon(_submit, client, each)
         together = CALLERS * each / (time.perf_counter() - began)
 
-        items = [Item(type="noop", payload=PAYLOAD)] * BATCH
-        began = time.perf_counter()
-        for _ in range(0, many, BATCH):
-            await client.submit_many(items)
-        bulk = -(-many // BATCH) * BATCH / (time.perf_counter() - began)
+        bulk = {}
+        for size in (BATCH, BULK):
+            items = [Item(type="noop", payload=PAYLOAD)] * size
+            began = time.perf_counter()
+            for _ in range(0, many, size):
+                await client.submit_many(items)
+            bulk[size] = -(-many // size) * size / (time.perf_counter() - began)
     return [
         Reading("AsyncClient, one by one", "tasks/s", one),
         Reading(f"AsyncClient, {CALLERS} Trio tasks", "tasks/s", together),
-        Reading(f"AsyncClient, batches of {BATCH}", "tasks/s", bulk),
+        *(Reading(f"AsyncClient, batches of {size:,}", "tasks/s", rate) for size, rate in bulk.items()),
     ]
 
 
@@ -93,15 +98,14 @@ async def _submit(client: AsyncClient, n: int) -> None:
         await client.submit("noop", PAYLOAD)
 
 
-def _blocking_client(url: str, setup: Setup) -> list[Reading]:
+def _blocking(client: Client | BlockingClient, name: str, setup: Setup) -> list[Reading]:
     n, many = setup.tasks(3000), setup.tasks(30_000)
-    items = [Item(type="noop", payload=PAYLOAD)] * BATCH
-    with Client(url) as client:
-        one = _rate(lambda: client.submit("noop", PAYLOAD), n)
-        bulk = BATCH * _rate(lambda: client.submit_many(items), -(-many // BATCH))
+    items = [Item(type="noop", payload=PAYLOAD)] * BULK
+    one = _rate(lambda: client.submit("noop", PAYLOAD), n)
+    bulk = BULK * _rate(lambda: client.submit_many(items), -(-many // BULK))
     return [
-        Reading("Client (blocking, HTTP), one by one", "tasks/s", one),
-        Reading(f"Client (blocking, HTTP), batches of {BATCH}", "tasks/s", bulk),
+        Reading(f"{name}, one by one", "tasks/s", one),
+        Reading(f"{name}, batches of {BULK:,}", "tasks/s", bulk),
     ]
 
 

@@ -1,4 +1,4 @@
-"""How programs submit tasks: over HTTP (Client), or straight to Redis (open_client in Trio, else open_blocking_client)."""
+"""Clients submit over HTTP (Client), or straight to Redis (open_client in Trio, open_blocking_client elsewhere)."""
 
 from taskward.client.blocking import Client
 from taskward.client.local import AsyncClient, open_client
