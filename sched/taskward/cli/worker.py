@@ -1,5 +1,6 @@
 """The worker process, put together: nesting is the order in which it stops."""
 
+import gc
 import os
 import time
 from functools import partial
@@ -138,6 +139,7 @@ class _Worker:
                     keeping.start_soon(self._keeper.run)
                     async with trio.open_nursery() as working:
                         working.start_soon(self._pool.run)
+                        gc.freeze()  # what the start has made stays: no collection needs to look at it again
                         self._observe(Lifecycle("worker started", {"worker_id": self._worker_id}))
                         await stop.wait()
                         self._observe(Lifecycle("worker draining", {"busy": self._pool.busy}))
