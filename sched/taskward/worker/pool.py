@@ -157,11 +157,15 @@ class Pool:
             claim = self._claim(0 if self._asleep or not self._claiming else self._free + self._ahead)
             if ended or claim.wanted:
                 step = await self._step(ended, claim, outage)
-                self._ahead = min(len(self._ended), self.concurrency // 2)
+                self._look_ahead(len(ended), len(self._ended))
                 self._record(ended, step)
                 self._hand_out(step, claim)
             else:
                 await self._until_kicked()
+
+    def _look_ahead(self, before: int, meanwhile: int) -> None:
+        """From how many attempts had ended `before` a round trip and `meanwhile`: so many will until the next is over."""
+        self._ahead = min(before + meanwhile, self.concurrency // 2) if meanwhile else 0
 
     async def _until_kicked(self) -> None:
         if self._free < 0:
