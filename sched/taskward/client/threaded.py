@@ -84,7 +84,9 @@ def _run(opened: "Future[_Thread]", redis_url: str, config: Config | None, queue
 
     try:
         trio.run(serve)
-    except BaseException as exc:
+    except Exception as exc:
         if opened.done():
             raise
         opened.set_exception(exc)
+    finally:
+        opened.cancel()  # nothing, where it is done: else nobody waits for ever

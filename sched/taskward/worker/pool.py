@@ -93,7 +93,7 @@ class Pool:
         self._span = span
         # Slots that have no task. Below zero: so many tasks have no slot yet.
         self._free = concurrency
-        # As many as ended during the last round trip will be free at the end of the next: they are claimed for now.
+        # Slots that are likely to be free at the end of the next round trip: they are claimed for now.
         self._ahead = 0
         # Half the slots at a time: one half works while the store is asked for the other.
         self._most_per_claim = min(MOST_PER_STEP, max(10, concurrency // 2))
@@ -164,7 +164,7 @@ class Pool:
                 await self._until_kicked()
 
     def _look_ahead(self, before: int, meanwhile: int) -> None:
-        """From how many attempts had ended `before` a round trip and `meanwhile`: so many will until the next is over."""
+        """From how many attempts had ended `before` a round trip and `meanwhile`: as many will until the next ends."""
         self._ahead = min(before + meanwhile, self.concurrency // 2) if meanwhile else 0
 
     async def _until_kicked(self) -> None:
