@@ -11,8 +11,9 @@ import trio
 
 from taskward.api.server import run_api
 from taskward.api.service import Traces
-from taskward.broker.broker import Broker, Settlement, Terms
+from taskward.broker.broker import Broker, Terms
 from taskward.broker.connection import Connection
+from taskward.broker.messages import Settlement
 from taskward.config import Config
 from taskward.events import Event, HttpAnswered
 from taskward.policy.retry import Bury, Decision

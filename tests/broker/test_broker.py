@@ -68,8 +68,7 @@ async def test_a_sleeper_claims_as_soon_as_there_is_work(rig: Rig) -> None:
         async with trio.open_nursery() as nursery:
             for worker in ("w1", "w2"):
                 nursery.start_soon(sleep, worker)
-            while rig.store.client.info("clients")["blocked_clients"] < 2:
-                await trio.sleep(0.01)
+            await rig.until_asleep(2)
             await rig.submit("a")
             while woken != ["a"]:
                 await trio.sleep(0.01)

@@ -239,9 +239,7 @@ async def test_a_sleepers_script_runs_when_there_is_a_marker(own_rig: Rig, own_c
             claimed.extend(lease.id for lease in await own_rig.claim(asleep=30.0))
 
         nursery.start_soon(sleep)
-        with trio.fail_after(5):
-            while not own_client.info("clients")["blocked_clients"]:
-                await trio.sleep(0.01)
+        await own_rig.until_asleep(1)
         own_client.script_flush()  # what is sent already does not know
         await own_rig.submit("a")
     assert claimed == ["a"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from taskward.broker.broker import Settlement
+from taskward.broker.messages import Settlement
 from taskward.policy.retry import Complete, Release, RetryIn
 from taskward.task import CancelCause, Lease
 from tests.support.clock import START_US

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from taskward.broker.broker import Settlement
+from taskward.broker.messages import Settlement
 from taskward.policy.retry import Bury, Cancel, Complete, Decision, Release, RetryIn
 from taskward.task import CancelCause, Lease
 from tests.support.rig import TERMS, Rig

@@ -5,7 +5,8 @@ import time
 import pytest
 
 from taskward.broker import broker
-from taskward.broker.broker import Broker, Refusal
+from taskward.broker.broker import Broker
+from taskward.broker.messages import Refusal
 from taskward.events import BrokerCalled, ignore
 from taskward.policy.retry import RetryIn
 from taskward.task import Submitted

@@ -11,7 +11,7 @@ import trio
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from taskward.broker.broker import Refusal
+from taskward.broker.messages import Refusal
 from taskward.policy.retry import Decision
 from taskward.task import Submitted
 from tests.model.alarm import Alarm

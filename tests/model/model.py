@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from taskward import codec
-from taskward.broker.broker import REAP_PAUSE_MS, Refusal
+from taskward.broker.broker import REAP_PAUSE_MS
+from taskward.broker.messages import Refusal
 from taskward.codec import Record
 from taskward.events import TaskReaped
 from taskward.policy.admission import depth_limits

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Sequence
 
-from taskward.broker.broker import Broker, Refusal, Settlement
+from taskward.broker.broker import Broker
+from taskward.broker.messages import Refusal, Settlement
 from taskward.policy.retry import Decision
 from taskward.task import Lease, Spec, State, Submission, Submitted
 from tests.model.books import Claimed, Stepped

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import redis
+import trio
 
-from taskward.broker.broker import Broker, Refusal, Settlement, Step, Terms
+from taskward.broker.broker import Broker, Terms
 from taskward.broker.connection import Connection
+from taskward.broker.messages import Refusal, Settlement, Step
 from taskward.events import Event
 from taskward.policy.retry import Decision
 from taskward.task import Lease, Spec, Submission, Submitted
@@ -74,6 +76,12 @@ class Rig:
     async def claim(self, wanted: int = 1, *, worker: str = "w1", **more: Any) -> list[Lease]:
         """Just the leases."""
         return (await self.step(wanted=wanted, worker=worker, **more)).leases
+
+    async def until_asleep(self, workers: int) -> None:
+        """Until so many clients of the server wait for a marker; nobody else may be blocked there."""
+        with trio.fail_after(5):
+            while self.store.client.info("clients")["blocked_clients"] < workers:
+                await trio.sleep(0.01)  # the server tells nobody
 
     async def running(self, *ids: str, **fields: Any) -> list[Lease]:
         """Submit and claim."""

@@ -17,8 +17,9 @@ from taskward.config import Config
 from taskward.events import Event, TaskSettled
 from taskward.policy.priority import Shares
 from taskward.task import RetryPolicy, Spec, Submission
+from taskward.worker.ending import Defaults
 from taskward.worker.executor import Executor
-from taskward.worker.pool import Defaults, Pool
+from taskward.worker.pool import Pool
 from tests.support.clock import Clock
 from tests.support.store import Store
 

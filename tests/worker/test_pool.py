@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -236,7 +238,9 @@ async def test_what_will_be_free_is_claimed_for_ahead(workshop: Workshop) -> Non
     assert sorted(started) == sorted(ids)
 
 
-async def test_what_was_claimed_ahead_is_given_back_where_no_slot_comes(workshop: Workshop) -> None:
+@asynccontextmanager
+async def one_claimed_ahead(workshop: Workshop) -> AsyncIterator[tuple[Pool, str, trio.Event]]:
+    """A worker whose two slots are taken until the event, and the id of a third task, which it has claimed for them."""
     let_go = trio.Event()
 
     @workshop.app.task()
@@ -249,31 +253,24 @@ async def test_what_was_claimed_ahead_is_given_back_where_no_slot_comes(workshop
         pool._ahead = 1
         pool._kick.set()
         assert (await workshop.until(ids[2], State.RUNNING)).attempt == 1
-        assert (await workshop.until(ids[2], State.QUEUED)).attempt == 0
+        yield pool, ids[2], let_go
+
+
+async def test_what_was_claimed_ahead_is_given_back_where_no_slot_comes(workshop: Workshop) -> None:
+    async with one_claimed_ahead(workshop) as (_, id, let_go):
+        assert (await workshop.until(id, State.QUEUED)).attempt == 0
         assert len(workshop.said.of(TaskStarted)) == 2
         let_go.set()
-        task = await workshop.until(ids[2])
+        task = await workshop.until(id)
     assert (task.state, task.attempt, len(task.attempts)) == (State.SUCCEEDED, 1, 1)
     assert len(workshop.said.of(TaskStarted)) == len(workshop.said.of(TaskSettled)) == 3
 
 
 async def test_what_was_claimed_ahead_is_given_back_at_a_stop(workshop: Workshop) -> None:
-    let_go = trio.Event()
-
-    @workshop.app.task()
-    async def long(payload: Any) -> None:
-        await let_go.wait()
-
-    ids = [await workshop.submit("long") for _ in range(3)]
-    async with workshop.working(concurrency=2) as pool:
-        await workshop.said.wait_for(TaskStarted, count=2)
-        pool._ahead = 1
-        pool._kick.set()
-        await workshop.until(ids[2], State.RUNNING)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(pool.drain, grace=5.0, cancel_grace=1.0))
-            task = await workshop.until(ids[2], State.QUEUED)
-            let_go.set()
+    async with one_claimed_ahead(workshop) as (pool, id, let_go), trio.open_nursery() as nursery:
+        nursery.start_soon(partial(pool.drain, grace=5.0, cancel_grace=1.0))
+        task = await workshop.until(id, State.QUEUED)
+        let_go.set()
     assert (task.attempt, len(workshop.said.of(TaskStarted))) == (0, 2)
 
 

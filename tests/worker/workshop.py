@@ -8,14 +8,16 @@ import trio
 
 from taskward.app import App
 from taskward.broker import reading
-from taskward.broker.broker import Broker, Refusal, Terms
+from taskward.broker.broker import Broker, Terms
 from taskward.broker.connection import Connection
+from taskward.broker.messages import Refusal
 from taskward.events import Event
 from taskward.policy.priority import Shares
 from taskward.task import RetryPolicy, Spec, State, Submission, Submitted, Task
+from taskward.worker.ending import Defaults
 from taskward.worker.executor import Executor
 from taskward.worker.keeper import Keeper
-from taskward.worker.pool import Defaults, Pool
+from taskward.worker.pool import Pool
 
 PRIORITIES = ("high", "default", "low")
 WEIGHTS = (6, 3, 1)

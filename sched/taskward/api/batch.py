@@ -13,9 +13,8 @@ from taskward.api.requests import body, exchange, require_content_type
 from taskward.api.routes import Route
 from taskward.api.service import Service
 from taskward.api.streaming import respond_stream
-from taskward.broker.broker import MOST_PER_CALL
 from taskward.client.ahead import made_ahead
-from taskward.client.gateway import Answer
+from taskward.client.gateway import Answer, in_parts
 from taskward.errors import BrokerUnavailable, TaskTooLarge, TaskwardError
 from taskward.events import SubmissionRefused
 from taskward.submission import parse_lines, parse_many, parse_or_error
@@ -76,8 +75,8 @@ async def _parse_chunks(service: Service, chunks: AsyncIterator[bytes]) -> Async
     """Lines as they come, at most MOST_PER_CALL together; at the end the error that ended them, if one did."""
     try:
         async for lines in whole_lines(chunks, most=service.max_body_bytes):
-            for at in range(0, len(lines), MOST_PER_CALL):
-                yield _parse_lines(lines[at : at + MOST_PER_CALL], service)
+            for part in in_parts(lines):
+                yield _parse_lines(part, service)
     except RequestTimeout as exc:
         yield exc
 

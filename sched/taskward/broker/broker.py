@@ -1,22 +1,21 @@
 """Broker: the verbs of the store. Each is one script, takes a batch and can be repeated when its reply was lost."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, NamedTuple, assert_never
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import trio
 
-from taskward import codec
-from taskward.broker import script
+from taskward.broker import messages, script
 from taskward.broker.connection import Argument, Connection
 from taskward.broker.keys import Keys
+from taskward.broker.messages import Refusal, Settlement, Step
 from taskward.config import Config
-from taskward.errors import BrokerRefused, BrokerUnavailable, DecodeError
-from taskward.events import BrokerCalled, Observer, PrioritySample, QueueSampled, TaskReaped
+from taskward.errors import BrokerRefused, BrokerUnavailable
+from taskward.events import BrokerCalled, Observer, QueueSampled, TaskReaped
 from taskward.policy.admission import depth_limits
-from taskward.policy.retry import Bury, Cancel, Complete, Decision, Release, RetryIn
-from taskward.task import Lease, Spec, State, Submission, Submitted
+from taskward.task import Lease, State, Submission, Submitted
 
 # A lease is trusted for this share of its length: the rest is for clocks and round trips.
 LEASE_MARGIN = 0.2
@@ -44,34 +43,6 @@ class Terms(NamedTuple):
     def of(cls, config: Config) -> "Terms":
         """The store's part of the settings."""
         return cls(*(getattr(config, name) for name in cls._fields))
-
-
-class Settlement(msgspec.Struct, frozen=True, gc=False):
-    """A decision about a lease, to be recorded. `line` is the ended attempt for the history, b'' for none."""
-
-    lease: Lease
-    decision: Decision
-    line: bytes = b""
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """A submission the store did not take: `conflict`, or else there is no room. `waiting` is the queue's depth."""
-
-    id: str
-    conflict: bool
-    waiting: int
-
-
-class Step(msgspec.Struct, frozen=True):
-    """What a step answered. `verdicts` has a letter a settlement: "!" for a lost lease. `wait`: seconds until more may
-    be claimed, None where nobody knows. `broken` are claimed tasks whose bytes cannot be read, with why.
-    """
-
-    verdicts: str
-    leases: list[Lease]
-    broken: list[tuple[Lease, DecodeError]]
-    expired: int
-    wait: float | None
 
 
 class Broker:
@@ -128,17 +99,17 @@ class Broker:
 
     async def check(self) -> list[str]:
         """Look at the server before trusting it. -> warnings. Raises BrokerRefused for one that can evict tasks."""
-        memory = _info(await self.connection.command("INFO", "memory"))
+        memory = messages.info(await self.connection.command("INFO", "memory"))
         policy = memory.get("maxmemory_policy", "noeviction")
         if policy != "noeviction" and memory.get("maxmemory", "0") != "0":
             raise BrokerRefused(
                 f"Redis would evict tasks (maxmemory-policy {policy}). Set: CONFIG SET maxmemory-policy noeviction"
             )
         warnings = []
-        persistence = _info(await self.connection.command("INFO", "persistence"))
+        persistence = messages.info(await self.connection.command("INFO", "persistence"))
         if persistence.get("aof_enabled", "1") == "0":
             warnings.append("Redis has no AOF (appendonly no): a crash of Redis loses accepted tasks")
-        replication = _info(await self.connection.command("INFO", "replication"))
+        replication = messages.info(await self.connection.command("INFO", "replication"))
         if replication.get("connected_slaves", "0") != "0" and "min_slaves_good_slaves" not in replication:
             warnings.append(
                 "Redis has replicas, but min-replicas-to-write is 0: a primary that a failover has replaced "
@@ -158,15 +129,7 @@ class Broker:
             limits = [-1 if n in closed else limit for n, limit in zip(self.priorities, limits, strict=True)]
         tasks: list[str] = []
         for submission in submissions:
-            spec = submission.spec
-            tasks += (
-                submission.id,
-                self._index[spec.priority],
-                _due(spec),
-                str(spec.start_by_ms or ""),
-                spec.idempotency_key or "",
-                codec.encode_spec(spec),
-            )
+            tasks += messages.submission_texts(submission, priority=self._index[submission.spec.priority])
         packed = msgspec.msgpack.encode(tasks)
         if len(packed) > LARGEST_CALL and len(submissions) > 1:
             half = len(submissions) // 2
@@ -175,7 +138,7 @@ class Broker:
         waiting, codes, *there = await self.call("submit", [self._terms.idempotency_ttl_ms, *limits, packed])
         holders = iter(there)
         return [
-            _submitted(code, submission.id, holders, waiting)
+            messages.submitted(code, submission.id, holders, waiting)
             for submission, code in zip(submissions, codes.decode(), strict=True)
         ]
 
@@ -198,34 +161,11 @@ class Broker:
         terms = self._terms
         args: list[Argument] = [worker, number, terms.lease_ms, terms.result_ttl_ms, wanted, len(settlements), *shares]
         for settlement in settlements:
-            args += _settlement(settlement)
+            args += messages.settlement_arguments(settlement)
         asleep = min(asleep, terms.lease_ms / 1000 * SLEEP_SHARE)
         now_us, wait_ms, expired, verdicts, *claims = await self.call("step", args, asleep=asleep)
-        leases: list[Lease] = []
-        broken: list[tuple[Lease, DecodeError]] = []
-        started_us = int(now_us)
         held_until = sent + terms.lease_ms / 1000 * (1 - LEASE_MARGIN)
-        for at in range(0, len(claims), 5):
-            id, stored, token, attempt, queued_us = claims[at : at + 5]
-            error = None
-            try:
-                spec = codec.decode_spec(stored)
-            except DecodeError as exc:
-                error, spec = exc, Spec(type="")
-            lease = Lease(
-                id=id.decode(),
-                spec=spec,
-                token=int(token),
-                attempt=int(attempt),
-                queued_us=int(queued_us),
-                started_us=started_us,
-                held_until=held_until,
-                created_ms=codec.created_ms(stored),
-            )
-            if error is None:
-                leases.append(lease)
-            else:
-                broken.append((lease, error))
+        leases, broken = messages.claimed(claims, started_us=int(now_us), held_until=held_until)
         return Step(verdicts.decode(), leases, broken, expired, None if wait_ms < 0 else wait_ms / 1000)
 
     async def extend(self, leases: Sequence[Lease]) -> list[str]:
@@ -273,8 +213,8 @@ class Broker:
     async def scan(self, command: str, key: str, cursor: str, *, count: int) -> tuple[str, list[str]]:
         """One step of HSCAN or ZSCAN: the next cursor, "0" at the end, and about `count` ids."""
         following, entries = await self.connection.command(command, key, cursor, "COUNT", count)
-        ids = list(entries) if isinstance(entries, dict) else [id for id, _ in _pairs(entries)]
-        return _text(following), [_text(id) for id in ids]
+        ids = list(entries) if isinstance(entries, dict) else [id for id, _ in messages.pairs(entries)]
+        return messages.text(following), [messages.text(id) for id in ids]
 
     async def sample(self) -> QueueSampled:
         """Depths and ages of the whole queue, in one reading."""
@@ -285,7 +225,8 @@ class Broker:
         at_ms = int(now_ms)
         return QueueSampled(
             tuple(
-                _priority_sample(name, rest[6 * n : 6 * n + 6], at_ms=at_ms) for n, name in enumerate(self.priorities)
+                messages.priority_sample(name, rest[6 * n : 6 * n + 6], at_ms=at_ms)
+                for n, name in enumerate(self.priorities)
             ),
             running,
             cancelling,
@@ -306,8 +247,8 @@ class Broker:
         infos = await self.connection.command("HGETALL", self.keys("workers"))
         seconds, micros = await self.connection.command("TIME")
         now_ms = int(seconds) * 1000 + int(micros) // 1000
-        pairs = _pairs(seen)
-        found = infos if isinstance(infos, dict) else dict(_pairs(infos))
+        pairs = messages.pairs(seen)
+        found = infos if isinstance(infos, dict) else dict(messages.pairs(infos))
         return {id.decode(): (now_ms - int(float(at)), found[id]) for id, at in pairs if id in found}
 
     async def pause(self, priority: str) -> None:
@@ -322,68 +263,3 @@ class Broker:
     async def paused(self) -> frozenset[str]:
         """The paused priorities."""
         return frozenset(name.decode() for name in await self.connection.command("SMEMBERS", self.keys("paused")))
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _pairs(flat: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """A flat or nested reply of pairs -> tuples: RESP2 and RESP3 differ."""
-    if flat and isinstance(flat[0], list | tuple):
-        return [(pair[0], pair[1]) for pair in flat]
-    return list(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _due(spec: Spec) -> str:
-    if spec.delay_ms is not None:
-        return f"+{spec.delay_ms}"
-    return "" if spec.run_at_ms is None else str(spec.run_at_ms)
-
-
-def _submitted(code: str, id: str, holders: Iterator[bytes], waiting: int) -> Submitted | Refusal:
-    match code:
-        case "1":
-            return Submitted(id, True)
-        case "2":
-            return Submitted(next(holders).decode(), False)
-        case "3":
-            return Refusal(next(holders).decode(), True, waiting)
-        case _:
-            return Refusal(id, False, waiting)
-
-
-def _settlement(settlement: Settlement) -> tuple[Argument, ...]:
-    lease, line = settlement.lease, settlement.line
-    match settlement.decision:
-        case Complete(result):
-            return (lease.id, lease.token, "S", "", b"" if result == b"null" else result, line)
-        case RetryIn(seconds):
-            return (lease.id, lease.token, "T", round(seconds * 1000), "", line)
-        case Bury():
-            return (lease.id, lease.token, "D", "", "", line)
-        case Cancel(cause):
-            return (lease.id, lease.token, "C", cause, "", line)
-        case Release():
-            return (lease.id, lease.token, "Q", "", "", line)
-        case _ as never:
-            assert_never(never)
-
-
-def _priority_sample(name: str, fields: Sequence[Any], *, at_ms: int) -> PrioritySample:
-    ready, scheduled, retry, dead, oldest_us, due_ms = fields
-    return PrioritySample(
-        name,
-        ready,
-        scheduled,
-        retry,
-        dead,
-        max(0.0, at_ms / 1000 - float(oldest_us) / 1e6) if oldest_us else None,
-        max(0.0, (at_ms - float(due_ms)) / 1000) if due_ms else None,
-    )
-
-
-def _info(reply: Any) -> dict[str, str]:
-    if isinstance(reply, dict):  # redis-py parses INFO itself
-        return {str(key): str(value) for key, value in reply.items()}
-    return dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)

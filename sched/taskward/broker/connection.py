@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import hiredis
 import redis.asyncio
@@ -51,8 +51,13 @@ _PASSING_CLASSES = (
 )
 
 Argument = str | bytes | int | float
-# Sends commands in one go; the reply to the last.
-Call = Callable[..., Awaitable[Any]]
+
+
+class Call(Protocol):
+    """One of the two ways to a server."""
+
+    async def __call__(self, *commands: tuple[Argument, ...]) -> Any:
+        """Send commands in one go. -> the reply to the last."""
 
 
 class Connection:

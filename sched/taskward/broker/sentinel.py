@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import redis.asyncio.sentinel
 import redis.sentinel
 
+# redis-py has no types for its sentinels: hence each `type: ignore` below.
 SCHEME = "redis+sentinel"
 PORT = 26379
 # The sentinels are asked one after the other, all within the bound of one call.

@@ -20,9 +20,10 @@ from taskward.maintenance.auditor import auditor
 from taskward.maintenance.periodic import every, janitor, reaper, sampler
 from taskward.policy.priority import Shares
 from taskward.telemetry.scrape import serve_scrapes
+from taskward.worker.ending import Defaults
 from taskward.worker.executor import Executor
 from taskward.worker.keeper import Keeper
-from taskward.worker.pool import Defaults, Pool, Span
+from taskward.worker.pool import Pool, Span
 from taskward.worker.report import Report
 from taskward.worker.watchdog import Watchdog
 

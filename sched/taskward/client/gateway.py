@@ -2,14 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import trio
 
 from taskward.broker import reading
 from taskward.broker.batch import Batcher
-from taskward.broker.broker import MOST_PER_CALL, Broker, Refusal
+from taskward.broker.broker import MOST_PER_CALL, Broker
+from taskward.broker.messages import Refusal
 from taskward.errors import BrokerUnavailable, Conflict, DecodeError, MemoryLow, QueueFull, TaskNotFound, TaskwardError
 from taskward.events import Observer, TasksSubmitted
 from taskward.task import CancelCause, State, Submission, Submitted, Task
@@ -22,6 +23,7 @@ FIRST_LOOK_SECONDS = 0.005
 LONGEST_LOOK_SECONDS = 0.2
 
 Answer = Submitted | TaskwardError
+Item = TypeVar("Item")
 
 
 class Gateway:
@@ -66,7 +68,7 @@ class Gateway:
 
         BrokerUnavailable is raised where nothing was stored; later it is the answer of all that were not.
         """
-        return await self.submit_parts(self._in_parts(items))
+        return await self.submit_parts(self._part_by_part(items))
 
     async def submit_parts(self, parts: AsyncIterator[Sequence[Submission | TaskwardError]]) -> list[Answer]:
         """The same for many in parts of at most MOST_PER_CALL, stored one after the other."""
@@ -113,11 +115,9 @@ class Gateway:
             raise TaskNotFound(f"no task {id[:64]}")
         return state
 
-    async def _in_parts(
-        self, items: Sequence[Submission | TaskwardError]
-    ) -> AsyncIterator[Sequence[Submission | TaskwardError]]:
-        for first in range(0, len(items), MOST_PER_CALL):
-            yield items[first : first + MOST_PER_CALL]
+    async def _part_by_part(self, items: Sequence[Item]) -> AsyncIterator[Sequence[Item]]:
+        for part in in_parts(items):
+            yield part
 
     async def _store_part(self, part: Sequence[Submission | TaskwardError]) -> list[Answer]:
         submissions = [item for item in part if isinstance(item, Submission)]
@@ -160,6 +160,11 @@ class Gateway:
         for priority in created.keys() | duplicates.keys():
             payloads = created[priority]
             self._observe(TasksSubmitted(priority, len(payloads), duplicates[priority], _total_bytes(payloads)))
+
+
+def in_parts(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """The same items, at most as many together as one call may take."""
+    return [items[first : first + MOST_PER_CALL] for first in range(0, len(items), MOST_PER_CALL)]
 
 
 def _total_bytes(payloads: list[Any]) -> int:

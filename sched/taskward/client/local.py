@@ -7,11 +7,11 @@ from typing import Any, Unpack
 
 import trio
 
-from taskward.broker.broker import MOST_PER_CALL, Broker, Terms
+from taskward.broker.broker import Broker, Terms
 from taskward.broker.connection import open_connection
 from taskward.client.ahead import made_ahead
 from taskward.client.fields import Item, Options, encode
-from taskward.client.gateway import Answer, Gateway
+from taskward.client.gateway import Answer, Gateway, in_parts
 from taskward.client.view import TaskView, view
 from taskward.config import Config
 from taskward.errors import TaskwardError, UnreadableBody
@@ -34,7 +34,7 @@ class AsyncClient:
 
     async def submit_many(self, items: Sequence[Item]) -> list[Answer]:
         """One answer an item, an error in its place where it was not taken. Raises InvalidTask for what is no JSON."""
-        parts = [items[first : first + MOST_PER_CALL] for first in range(0, len(items), MOST_PER_CALL)]
+        parts = in_parts(items)
         bodies = [encode(part) for part in parts]
         with _ungrouped():
             async with trio.open_nursery() as parsing:

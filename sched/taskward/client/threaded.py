@@ -84,7 +84,7 @@ def _run(opened: "Future[_Thread]", redis_url: str, config: Config | None, queue
 
     try:
         trio.run(serve)
-    except Exception as exc:
+    except Exception as exc:  # whatever it is: who opens the client is to hear it
         if opened.done():
             raise
         opened.set_exception(exc)

@@ -29,8 +29,9 @@ class Executor:
     processes: trio.CapacityLimiter
     max_result_bytes: int
 
-    async def attempt(self, running: Running, handler: Handler | None) -> Succeeded | Failed:
+    async def attempt(self, running: Running) -> Succeeded | Failed:
         """Run the handler. Raises whatever it raises; `failure` makes an outcome of that."""
+        handler = running.handler
         if handler is None:
             return Failed(ErrorInfo("UnknownType", f"no handler for {running.lease.spec.type!r}"), "unknown_type")
         try:

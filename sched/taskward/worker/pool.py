@@ -10,42 +10,27 @@ from typing import NamedTuple
 
 import trio
 
-from taskward import codec
 from taskward.app import App
-from taskward.broker.broker import Broker, Settlement, Step
+from taskward.broker.broker import Broker
+from taskward.broker.messages import Settlement, Step
 from taskward.broker.outage import Outage
-from taskward.config import Config
 from taskward.errors import BrokerUnavailable, DecodeError
 from taskward.events import LeaseWasLost, Observer, SlotsChanged, TaskSettled, TasksExpired, TaskStarted
 from taskward.policy.priority import Shares
-from taskward.policy.retry import Bury, Complete, Decision, Failed, Outcome, Release, Stopped, Succeeded, decide
-from taskward.task import Attempt, CancelCause, ErrorInfo, Lease, RetryPolicy
+from taskward.policy.retry import Bury, Failed, Outcome, Release
+from taskward.task import CancelCause, ErrorInfo, Lease
 from taskward.worker import slot
+from taskward.worker.ending import Defaults, decision_of, settlement_of
 from taskward.worker.executor import Executor
 from taskward.worker.running import Running
 
 MOST_PER_STEP = 256
 # An idle worker is woken by markers. This is the net under them, not the way it learns of work.
 IDLE_SECONDS = 5.0
-SHORTEST_SLEEP = 0.001
 # A task claimed ahead of a free slot waits about one round trip for it. Where slots do not come, it is given back.
 AHEAD_SECONDS = 0.5
 
 Span = Callable[[Lease], AbstractContextManager[object]]
-
-
-class Defaults(NamedTuple):
-    """What applies where neither the task nor its handler says."""
-
-    timeout: float
-    max_attempts: int
-    retry: RetryPolicy
-
-    @classmethod
-    def of(cls, config: Config) -> "Defaults":
-        """From the settings. Seconds."""
-        retry = RetryPolicy(base_seconds=config.retry_base_ms / 1000, max_seconds=config.retry_max_ms / 1000)
-        return cls(config.task_timeout_ms / 1000, config.max_attempts, retry)
 
 
 class _Ended(NamedTuple):
@@ -266,7 +251,7 @@ class Pool:
     def _hand_out(self, step: Step, claim: _Claim) -> None:
         for lease in step.leases:
             self._free -= 1
-            self.held[lease.token] = running = self._start(lease)
+            self.held[lease.token] = running = self._running(lease)
             if self._claiming:
                 self._send.send_nowait(running)
             else:
@@ -276,9 +261,7 @@ class Pool:
         if step.expired:
             self._observe(TasksExpired(step.expired))
         if claim.wanted and step.wait != 0 and self._claiming and self._free > 0:
-            self._sleep_seconds = (
-                IDLE_SECONDS if step.wait is None else min(max(SHORTEST_SLEEP, step.wait), IDLE_SECONDS)
-            )
+            self._sleep_seconds = IDLE_SECONDS if step.wait is None else min(step.wait, IDLE_SECONDS)
             self._fell_asleep.set()
         if step.leases or step.verdicts:
             self._observe(SlotsChanged(self.busy, self.concurrency))
@@ -298,24 +281,19 @@ class Pool:
 
     async def _attempt(self, running: Running) -> Outcome:
         lease = running.lease
-        handler = self._app.handlers.get(lease.spec.type)
         waited = (lease.started_us - lease.queued_us) / 1e6 + running.began - running.claimed
         started = TaskStarted(lease, running.label, waited)
         if self._span is None:
             self._observe(started)
-            return await self._executor.attempt(running, handler)
+            return await self._executor.attempt(running)
         with self._span(lease) as running.span:
             self._observe(started)
-            return await self._executor.attempt(running, handler)
+            return await self._executor.attempt(running)
 
-    def _start(self, lease: Lease) -> Running:
+    def _running(self, lease: Lease) -> Running:
         handler = self._app.handlers.get(lease.spec.type)
-        timeout = self._defaults.timeout
-        if lease.spec.timeout_ms is not None:
-            timeout = lease.spec.timeout_ms / 1000
-        elif handler is not None and handler.timeout_seconds is not None:
-            timeout = handler.timeout_seconds
-        return Running(lease, label=self._app.label(lease.spec.type), timeout=timeout)
+        timeout = self._defaults.timeout_of(lease.spec, handler)
+        return Running(lease, handler, label=self._app.label(lease.spec.type), timeout=timeout)
 
     def _end(self, running: Running, outcome: Outcome) -> None:
         lease = running.lease
@@ -324,59 +302,15 @@ class Pool:
             del self.held[lease.token]
             self._observe(LeaseWasLost(lease, running.label, running.seconds, running.lost_op))
         else:
-            decision = self._decide(lease, outcome)
-            self._ended.append(_Ended(running, outcome, self._settlement(running, outcome, decision)))
+            decision = decision_of(running, outcome, self._defaults, dice=random.random())
+            self._ended.append(_Ended(running, outcome, settlement_of(running, outcome, decision, self._worker_id)))
         self._kick.set()
 
-    def _decide(self, lease: Lease, outcome: Outcome) -> Decision:
-        handler = self._app.handlers.get(lease.spec.type)
-        defaults = self._defaults
-        return decide(
-            outcome,
-            attempt=lease.attempt,
-            max_attempts=lease.spec.max_attempts or (handler and handler.max_attempts) or defaults.max_attempts,
-            policy=lease.spec.retry or (handler and handler.retry) or defaults.retry,
-            dice=random.random(),
-        )
-
-    def _settlement(self, running: Running, outcome: Outcome, decision: Decision) -> Settlement:
-        if isinstance(decision, Complete) and not running.cancelling:
-            return Settlement(running.lease, decision)
-        return Settlement(running.lease, decision, _history_line(running, self._worker_id, outcome, decision))
-
     def _bury_unreadable(self, lease: Lease, error: DecodeError) -> None:
-        running = Running(lease, label=self._app.label(""), timeout=0.0)
+        running = Running(lease, None, label=self._app.label(""), timeout=0.0)
         running.exited = True
         self.held[lease.token] = running
         outcome = Failed(ErrorInfo("DecodeError", str(error)), "undecodable", retryable=False)
         decision = Bury("undecodable", outcome.error)
-        self._ended.append(_Ended(running, outcome, self._settlement(running, outcome, decision)))
+        self._ended.append(_Ended(running, outcome, settlement_of(running, outcome, decision, self._worker_id)))
         self._observe(TaskStarted(lease, running.label, 0.0))
-
-
-def _history_line(running: Running, worker_id: str, outcome: Outcome, decision: Decision) -> bytes:
-    started_ms = running.lease.started_us // 1000 + round((running.began - running.claimed) * 1000)
-    finished_ms = started_ms + round(running.seconds * 1000)
-    return codec.encode_attempt(
-        Attempt(
-            n=running.lease.attempt,
-            worker_id=worker_id,
-            queued_ms=running.lease.queued_us // 1000,
-            started_ms=started_ms,
-            finished_ms=finished_ms,
-            outcome="released" if isinstance(decision, Release) else _word(outcome),
-            error=getattr(decision, "error", None),
-            cancel_cause=outcome.cause if isinstance(outcome, Stopped) else None,
-            cancelled_ms=finished_ms - round(running.cancelling * 1000) if running.cancelling else None,
-        )
-    )
-
-
-def _word(outcome: Outcome) -> str:
-    match outcome:
-        case Succeeded():
-            return "succeeded"
-        case Stopped(cause) if cause is not CancelCause.TIMEOUT:
-            return "cancelled"
-        case _:
-            return "failed"

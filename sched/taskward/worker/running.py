@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import trio
 
+from taskward.app import Handler
 from taskward.task import CancelCause, Lease
 from taskward.worker.context import Context
 
@@ -38,8 +39,9 @@ class Running:
     thread_id: int | None = None
     trio_task: trio.lowlevel.Task | None = None
 
-    def __init__(self, lease: Lease, *, label: str, timeout: float) -> None:
+    def __init__(self, lease: Lease, handler: Handler | None, *, label: str, timeout: float) -> None:
         self.lease = lease
+        self.handler = handler
         self.label = label
         self.timeout = timeout
         self.claimed = self.began = trio.current_time()
