@@ -65,6 +65,9 @@ class Config:
         low=0,
         high=100,
     )
+    wait_replicas: int = _setting(
+        "WAIT_REPLICAS", 0, "replicas that must have a task before it is accepted", low=0, high=16
+    )
     log_level: str = _setting("LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`")
     log_format: str = _setting("LOG_FORMAT", "text", "`text` or `json`")
 

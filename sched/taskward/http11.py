@@ -103,7 +103,7 @@ class Connection:
         head_only = request is not None and request.method == "HEAD"
         last = response.close or request is None or not request.keep_alive
         with trio.move_on_after(self._limits.write_seconds) as scope:
-            await self._stream.send_all(_encode(response, head_only=head_only, last=last))
+            await self._stream.send_all(encode(response, head_only=head_only, last=last))
         if scope.cancelled_caught:
             raise trio.BrokenResourceError("the client reads too slowly")
         return not last
@@ -268,7 +268,8 @@ class _Inbox:
             raise self.refusal
 
 
-def _encode(response: Response, *, head_only: bool, last: bool) -> bytes:
+def encode(response: Response, *, head_only: bool, last: bool) -> bytes:
+    """As it goes over the wire. `last`: the connection is closed after it. Raises ValueError for a broken header."""
     lines = [f"HTTP/1.1 {status_line(response.status)}", f"Date: {http_date(int(time.time()))}"]
     if response.status not in (204, 304):
         lines.append(f"Content-Length: {len(response.body)}")

@@ -82,6 +82,16 @@ async def test_one_dead_task_goes_back(api: Api) -> None:
     assert (again.status_code, again.json()["type"]) == (409, "/problems/invalid-transition")
 
 
+async def test_a_dead_task_can_be_removed(api: Api) -> None:
+    id = await api.bury()
+    waiting = await api.submit()
+    answer = await api.http.delete(f"/dlq/{id}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert (await api.http.get(f"/tasks/{id}")).status_code == 404
+    answer = await api.http.delete(f"/dlq/{waiting}")
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/invalid-transition")
+
+
 @pytest.mark.parametrize(
     ("order", "pointer"), [({"limit": 0}, "/limit"), ({"dryrun": True}, "/dryrun"), ({"type": 5}, "/type"), ([], "")]
 )

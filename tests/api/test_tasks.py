@@ -125,6 +125,7 @@ async def test_an_unknown_task_is_not_found(api: Api) -> None:
         ("POST", "/tasks/none/cancel?wait=1"),
         ("POST", "/tasks/none/run-now"),
         ("POST", "/dlq/none/redrive"),
+        ("DELETE", "/dlq/none"),
     ):
         answer = await api.http.request(method, path)
         assert answer.status_code == 404

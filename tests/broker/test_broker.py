@@ -15,7 +15,9 @@ from tests.support.rig import Rig
 
 async def test_terms_come_from_the_settings() -> None:
     config = Config(lease_ms=1234, max_reaps=7)
-    assert Terms.of(config) == Terms(1234, config.result_ttl_ms, config.dlq_ttl_ms, config.idempotency_ttl_ms, 7, 0)
+    assert Terms.of(config) == Terms(
+        1234, config.result_ttl_ms, config.dlq_ttl_ms, config.idempotency_ttl_ms, 7, 0, 1000, 0
+    )
 
 
 async def test_calls_are_observed(rig: Rig) -> None:

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from taskward import codec
+from taskward.broker.broker import REAP_GAP_MS, REAP_HOLD_MS
 from taskward.events import TaskReaped
 from taskward.policy.retry import Bury, Cancel, Complete, Release, RetryIn
 from taskward.task import Attempt, CancelCause
@@ -26,7 +27,7 @@ async def test_a_lease_that_has_not_ended_is_left_alone(rig: Rig) -> None:
     rig.clock.move(ms=TERMS.lease_ms - 1)
     before = rig.store.read()
     assert await rig.broker.reap() == []
-    assert rig.store.read() == before
+    assert rig.store.read() == before | {"reaping": f"{rig.clock.ms} 0"}
 
 
 async def test_the_first_lost_lease_costs_nothing(rig: Rig) -> None:
@@ -60,6 +61,7 @@ async def test_the_first_lost_lease_costs_nothing(rig: Rig) -> None:
             )
         },
         "wake": ["1"],
+        "reaping": f"{rig.clock.ms} 0",
     }
     (again,) = await rig.claim()
     assert (again.id, again.attempt) == ("a", 1)
@@ -145,6 +147,43 @@ async def test_what_is_taken_back_wakes_somebody(rig: Rig) -> None:
     rig.clock.move(ms=TERMS.lease_ms)
     await rig.broker.reap()
     assert rig.store["wake"] == ["1"]  # for b; a is at its end
+
+
+async def test_after_an_outage_workers_first_say_what_they_have_done(rig: Rig) -> None:
+    """Nobody has reaped for long: Redis was away, and leases have ended that nobody could renew."""
+    broker = rig.broker_with(reaper_interval_ms=1000)
+    await broker.reap()
+    done, lost = await rig.running("a", "b")
+    rig.clock.move(ms=TERMS.lease_ms)
+    assert await broker.reap() == []
+    assert await rig.settle(done, Complete(b"1")) == "S"
+    rig.clock.move(ms=REAP_HOLD_MS - 1)
+    assert await broker.reap() == []
+    rig.clock.move(ms=1)
+    assert await broker.reap() == [TaskReaped("b", "high", "queued")]
+    assert await rig.settle(lost, Complete(b"1")) == "!"
+
+
+@pytest.mark.parametrize("gap", [0, 1])
+async def test_calls_that_are_late_are_no_outage_yet(rig: Rig, gap: int) -> None:
+    broker = rig.broker_with(reaper_interval_ms=4000)
+    await rig.running("a")
+    await broker.reap()
+    rig.clock.move(ms=REAP_GAP_MS + 3 * 4000 + gap)
+    assert len(await broker.reap()) == 1 - gap
+
+
+async def test_a_clock_that_steps_back_holds_nothing_up(rig: Rig) -> None:
+    broker = rig.broker_with(reaper_interval_ms=1000)
+    await broker.reap()
+    rig.clock.move(ms=100_000)
+    assert await broker.reap() == []
+    rig.clock.move(ms=-50_000)
+    await rig.running("a")
+    for _ in range(4):
+        rig.clock.move(ms=TERMS.lease_ms // 4)
+        reaped = await broker.reap()
+    assert [event.id for event in reaped] == ["a"]
 
 
 async def test_one_call_is_bounded(rig: Rig) -> None:

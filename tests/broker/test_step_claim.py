@@ -282,6 +282,26 @@ async def test_a_full_claim_says_come_again_at_once(rig: Rig) -> None:
     assert rig.store["wake"] == ["1"]
 
 
+async def test_a_full_claim_wakes_somebody_for_the_rest(rig: Rig) -> None:
+    """So that a burst reaches more sleepers than there may be markers, each waking the next."""
+    await rig.submit("a", "b", "c")
+    rig.store.client.delete(rig.store.key("wake"))
+    await rig.claim(1)
+    assert rig.store["wake"] == ["1"]
+    await rig.claim(1)
+    assert rig.store["wake"] == ["1"]
+    rig.store.client.delete(rig.store.key("wake"))
+    await rig.claim(1)
+    assert rig.store["wake"] == {}
+    await rig.submit("d", "e")
+    rig.store.client.delete(rig.store.key("wake"))
+    await rig.broker.pause("high")
+    await rig.submit("f", priority="low")
+    rig.store.client.delete(rig.store.key("wake"))
+    await rig.claim(1, shares=[0, 1])
+    assert rig.store["wake"] == {}  # what is left is paused
+
+
 async def test_an_empty_claim_says_when(rig: Rig) -> None:
     assert (await rig.step(wanted=1)).wait is None
     await rig.submit("a", delay_ms=9000)

@@ -54,10 +54,10 @@ def test_threads_may_share_it(blocking: BlockingClient, client: "redis.Redis", q
 
 
 def test_it_leaves_no_thread_behind_and_cannot_be_used_again(redis_url: str, queue: str) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with open_blocking_client(redis_url, queue=queue) as blocking:
         blocking.submit("echo")
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before  # threads that were kept for others may end meanwhile
     with pytest.raises(trio.RunFinishedError):
         blocking.submit("echo")
 

@@ -19,6 +19,13 @@ def deaf(payload: Any, ctx: Context) -> str:
 
 
 @app.task()
+async def blocking(payload: Any) -> str:
+    """Keeps the event loop for so many seconds."""
+    time.sleep(payload["seconds"])  # noqa: ASYNC251 - that is the point
+    return "done"
+
+
+@app.task()
 async def poison(payload: Any) -> None:
     """Takes its worker down."""
     os.kill(os.getpid(), signal.SIGKILL)

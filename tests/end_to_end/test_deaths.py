@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from urllib.request import urlopen
 
 from tests.end_to_end.system import Api, Cluster
 
@@ -97,3 +98,20 @@ def test_a_poison_pill_goes_to_the_dlq_with_the_history_that_shows_why(cluster: 
     assert (task["state"], task["cancel_cause"]) == ("dead", "lease_lost")
     assert [a["outcome"] for a in task["attempts"]] == ["reaped", "reaped"]
     assert len({a["worker_id"] for a in task["attempts"]}) == 2
+
+
+def test_a_blocked_worker_says_so_while_it_is_blocked(cluster: MakeCluster) -> None:
+    system = cluster()
+    _, api = system.api()
+    _, scraped = system.worker("tests.end_to_end.handlers:app")
+    (id,) = api.submit_many([{"type": "blocking", "payload": {"seconds": 4}}])
+    until_running(api, at_least=1)
+    status, body = scraped.call("GET", "/readyz", timeout=3.0)
+    assert (status, body) == (503, {"ready": False, "reasons": {"loop_blocked": True}})
+    assert not api.get(f"/tasks/{id}")["terminal"]
+    with urlopen(f"{scraped.url}/healthz", timeout=3.0) as response:
+        assert response.read() == b"alive\n"
+    task = api.until_done([id])[id]
+    assert (task["state"], len(task["attempts"])) == ("succeeded", 1)
+    status, body = scraped.call("GET", "/readyz")
+    assert (status, body["reasons"]["loop_blocked"]) == (503, True)  # for a while, so that somebody sees it

@@ -71,7 +71,7 @@ class Site:
         await self.let_go.wait()
 
     @asynccontextmanager
-    async def running(self, *, lease_ms: int = LEASE_MS) -> AsyncIterator[None]:
+    async def running(self, *, lease_ms: int = LEASE_MS, **settings: Any) -> AsyncIterator[None]:
         """API, worker and the ticks beside it, for the length of the block."""
         broker = self.worker.broker_with(lease_ms=lease_ms)
         async with trio.open_nursery() as nursery:
@@ -81,14 +81,17 @@ class Site:
                 ("sampler", sampler(broker, self.said)),
             ):
                 nursery.start_soon(partial(every, 0.2, name, tick, observe=self.said))
-            async with self._serving(lease_ms), self.worker.working(lease_ms=lease_ms, concurrency=CONCURRENCY):
+            async with (
+                self._serving(lease_ms=lease_ms, **settings),
+                self.worker.working(lease_ms=lease_ms, concurrency=CONCURRENCY),
+            ):
                 yield
             nursery.cancel_scope.cancel()
 
     @asynccontextmanager
-    async def _serving(self, lease_ms: int) -> AsyncIterator[None]:
+    async def _serving(self, **settings: Any) -> AsyncIterator[None]:
         config = Config(  # without the memory guard: what Redis itself says is what counts here
-            queue=QUEUE, api_addr="127.0.0.1:0", metrics_sample_ms=200, lease_ms=lease_ms, max_memory_percent=0
+            queue=QUEUE, api_addr="127.0.0.1:0", metrics_sample_ms=200, max_memory_percent=0, **settings
         )
         broker = Broker(
             self.connection,

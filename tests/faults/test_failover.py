@@ -16,6 +16,7 @@ from taskward.broker.connection import open_connection
 from taskward.broker.lifeline import Lifeline
 from taskward.errors import BrokerUnavailable
 from taskward.events import OutageBegan, OutageEnded, TaskStarted
+from taskward.task import Spec, Submission, Submitted
 from tests.end_to_end.system import Cluster, Process
 from tests.faults.site import LEASE_MS, Site, open_site, outcomes
 from tests.support.sentinel import SERVICE, Replicated, replicated, role
@@ -109,6 +110,42 @@ async def test_a_coordinated_failover_under_load_loses_nothing(group: Replicated
         await acknowledged.more(50)
         await acknowledged.stop()
         await all_done(site, acknowledged.ids())
+
+
+@one_sentinel
+async def test_a_primary_that_waits_for_its_replica_loses_nothing_in_a_failover(group: Replicated, site: Site) -> None:
+    """WAIT_REPLICAS: the old primary, which lives on, can acknowledge nothing once its replica has been promoted."""
+    one, two = group.servers
+    async with site.running(wait_replicas=1), load(site) as acknowledged:
+        await acknowledged.more(50)
+        group.sentinels[0].ask("FAILOVER", SERVICE)
+        await group.settled(two, one)
+        await acknowledged.more(50)
+        await acknowledged.stop()
+        await all_done(site, acknowledged.ids())
+
+
+@one_sentinel
+@pytest.mark.parametrize("wire", [True, False], ids=["our own wire", "redis-py"])
+async def test_nothing_is_accepted_that_the_replica_does_not_have(
+    group: Replicated, monkeypatch: pytest.MonkeyPatch, wire: bool
+) -> None:
+    """Nor when it is submitted again: it is there then, but its first writing may still be on its way."""
+    monkeypatch.setattr(connection, "REPLICAS_MS", 100)
+    one, two = group.servers
+    task = Submission("a", Spec(type="note", idempotency_key="once"))
+    async with open_site(one, url=one.url, wire=wire) as site:
+        broker = site.worker.broker_with(wait_replicas=1)
+        assert await broker.submit([task]) == [Submitted("a", created=True)]
+        two.freeze()
+        for again in (task, Submission("b", task.spec), Submission("c", Spec(type="note"))):
+            with pytest.raises(BrokerUnavailable, match="0 of 1 replicas"):
+                await broker.submit([again])
+        two.thaw()
+        await group.replicated()
+        assert await broker.submit([task]) == [Submitted("a", created=False)]
+        assert await broker.submit([Submission("c", Spec(type="note"))]) == [Submitted("c", created=False)]
+        assert two.admin.hget(broker.keys("spec"), "c")
 
 
 @one_sentinel
@@ -252,6 +289,9 @@ async def test_servers_with_a_password(group: Replicated) -> None:
 async def test_a_primary_that_needs_no_replica_is_warned_of(group: Replicated, site: Site) -> None:
     (warning,) = await site.worker.broker.check()
     assert "min-replicas-to-write" in warning
+    assert await site.worker.broker_with(wait_replicas=1).check() == []
+    (warning,) = await site.worker.broker_with(wait_replicas=2).check()
+    assert "no task is accepted" in warning
     group.servers[0].admin.config_set("min-replicas-to-write", "1")
     assert await site.worker.broker.check() == []
 

@@ -104,6 +104,8 @@ class Books:
     fence: int = 0
     claims: dict[str, tuple[int, tuple[tuple[str, int], ...]]] = field(default_factory=dict)
     wake: int = 0
+    reaped_ms: int = 0
+    held_back_until_ms: int = 0
     workers: dict[str, str] = field(default_factory=dict)
     workers_seen: dict[str, int] = field(default_factory=dict)
     paused: set[str] = field(default_factory=set)
@@ -135,6 +137,7 @@ class Books:
             "fence": str(self.fence) if self.fence else "",
             "claims": _of_claims(self.claims),
             "wake": ["1"] * self.wake,
+            "reaping": f"{self.reaped_ms} {self.held_back_until_ms}" if self.reaped_ms else "",
             "workers": self.workers,
             "workers_seen": self.workers_seen,
             "paused": self.paused,

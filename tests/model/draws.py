@@ -17,6 +17,8 @@ TERMS = Terms(
     idempotency_ttl_ms=90_000,
     max_reaps=3,
     max_queue_depth=3,
+    reaper_interval_ms=1000,
+    wait_replicas=0,
 )
 IDS = st.sampled_from("abcde")
 WORKERS = st.sampled_from(["w1", "w2"])

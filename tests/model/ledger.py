@@ -24,6 +24,7 @@ ONE_MOVE: dict[str, frozenset[tuple[State | None, State | None]]] = {
         | {(State.RUNNING, State.CANCELLING)}
     ),
     "redrive": frozenset({(State.DEAD, State.QUEUED)}),
+    "discard": frozenset({(State.DEAD, None)}),
     "run_now": frozenset({(State.SCHEDULED, State.QUEUED), (State.RETRYING, State.QUEUED)}),
     "forget": frozenset({(ended, None) for ended in TERMINAL}),
 }

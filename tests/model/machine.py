@@ -11,6 +11,7 @@ import trio
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from taskward.broker.broker import REAP_HOLD_MS
 from taskward.broker.messages import Refusal
 from taskward.policy.retry import Decision
 from taskward.task import Submitted
@@ -162,10 +163,15 @@ class Verbs(RuleBasedStateMachine):
         ((id, token),) = self.chosen([pick])
         self.counts[f"progress {self.both('progress', id, token, report)}"] += 1
 
-    @rule()
-    def reap(self) -> None:
-        for reaped in self.both("reap"):
-            self.counts[f"reaped {reaped.end}"] += 1
+    @rule(patient=st.booleans())
+    def reap(self, patient: bool = True) -> None:
+        reaped = self.both("reap")
+        if patient and self.model.held_back():
+            self.counts["reaping held back"] += 1
+            self.rig.clock.move(ms=REAP_HOLD_MS)
+            reaped = self.both("reap")
+        for event in reaped:
+            self.counts[f"reaped {event.end}"] += 1
 
     @rule(id=IDS, cause=st.sampled_from(["user", "deadline"]), again=AGAIN)
     def cancel(self, id: str, cause: str, again: bool) -> None:
@@ -177,6 +183,11 @@ class Verbs(RuleBasedStateMachine):
     def redrive(self, ids: list[str]) -> None:
         self.both("redrive", ids)
         assert not any(self.both("redrive", ids))
+
+    @rule(id=IDS)
+    def discard(self, id: str) -> None:
+        self.both("discard", id)
+        assert not self.both("discard", id)
 
     @rule(ids=st.lists(IDS, min_size=1, max_size=3))
     def run_now(self, ids: list[str]) -> None:

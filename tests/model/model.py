@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from taskward import codec
-from taskward.broker.broker import REAP_PAUSE_MS
+from taskward.broker.broker import REAP_GAP_MS, REAP_HOLD_MS, REAP_PAUSE_MS
 from taskward.broker.messages import Refusal
 from taskward.codec import Record
 from taskward.events import TaskReaped
@@ -71,6 +71,8 @@ class Model(Books):
         chosen = stepping.choose(self, wanted, shares)
         claims, expired = stepping.lease(self, worker, number, chosen)
         if len(chosen) == wanted:
+            left = any(self.at("ready", priority) for priority in set(self.priorities) - self.paused)
+            self.wake = self.wake or int(left)
             return Stepped(verdicts, claims, expired, 0)
         self.wake = 0
         return Stepped(verdicts, claims, expired, stepping.next_due(self))
@@ -91,9 +93,18 @@ class Model(Books):
         return task is not None
 
     def reap(self) -> list[TaskReaped]:
+        last, self.reaped_ms = self.reaped_ms, self.now_ms
+        if last and self.now_ms - last > REAP_GAP_MS + 3 * self.terms.reaper_interval_ms:
+            self.held_back_until_ms = self.now_ms + REAP_HOLD_MS
+        if self.held_back():
+            return []
         ended = [self._reap(task) for task in self.at("running") if task.score <= self.now_ms]
         self.push_wake(sum(reaped.end in ("queued", "retrying") for reaped in ended))
         return ended
+
+    def held_back(self) -> bool:
+        """Nothing is reaped: an outage is just over."""
+        return 0 < self.held_back_until_ms - self.now_ms <= REAP_HOLD_MS
 
     def cancel(self, id: str, cause: str) -> State | None:
         task = self.tasks.get(id)
@@ -109,6 +120,12 @@ class Model(Books):
 
     def redrive(self, ids: Sequence[str]) -> list[bool]:
         return self._to_ready(ids, ("dead",))
+
+    def discard(self, id: str) -> bool:
+        dead = id in self.tasks and self.tasks[id].place == "dead"
+        if dead:
+            del self.tasks[id]
+        return dead
 
     def run_now(self, ids: Sequence[str]) -> list[bool]:
         return self._to_ready(ids, ("scheduled", "retry"))

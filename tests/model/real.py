@@ -16,6 +16,7 @@ class Real:
         self._broker = broker
         self.reap = broker.reap
         self.redrive = broker.redrive
+        self.discard = broker.discard
         self.run_now = broker.run_now
         self.forget = broker.forget
         self.report = broker.report

@@ -66,6 +66,7 @@ OFTEN = (
     "reaped retrying",
     "reaped dead",
     "reaped cancelled",
+    "reaping held back",
     "verdict !",
     "verdict =",
     "verdict S",

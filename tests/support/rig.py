@@ -23,6 +23,8 @@ TERMS = Terms(
     idempotency_ttl_ms=30_000,
     max_reaps=3,
     max_queue_depth=0,
+    reaper_interval_ms=10_000_000,  # no jump of the clock is an outage
+    wait_replicas=0,
 )
 
 

@@ -22,7 +22,14 @@ from taskward.worker.pool import Pool
 PRIORITIES = ("high", "default", "low")
 WEIGHTS = (6, 3, 1)
 TERMS = Terms(
-    lease_ms=3000, result_ttl_ms=60_000, dlq_ttl_ms=600_000, idempotency_ttl_ms=60_000, max_reaps=3, max_queue_depth=0
+    lease_ms=3000,
+    result_ttl_ms=60_000,
+    dlq_ttl_ms=600_000,
+    idempotency_ttl_ms=60_000,
+    max_reaps=3,
+    max_queue_depth=0,
+    reaper_interval_ms=1000,
+    wait_replicas=0,
 )
 PATIENCE = 10.0
 Wanted = TypeVar("Wanted", bound=Event)

@@ -67,6 +67,14 @@ async def redrive_task(service: Service, task_id: str) -> Response:
     return respond(StateOf(task_id, State.QUEUED))
 
 
+async def discard_task(service: Service, task_id: str) -> Response:
+    """One, and all that is kept of it."""
+    if not await service.broker.discard(task_id):
+        task = await service.gateway.get(task_id)
+        raise InvalidTransition(f"the task is {task.state}; only a dead one can be discarded")
+    return Response(b"", 204)
+
+
 async def _redrive(service: Service, order: Redrive) -> Redriven:
     dead = reading.Filter(State.DEAD, order.type, order.priority)
     matched = redriven = 0
@@ -85,4 +93,5 @@ ROUTES = (
     Route("GET", "/dlq", Scope.READ, list_dead),
     Route("POST", "/dlq/redrive", Scope.OPERATE, redrive),
     Route("POST", "/dlq/{task_id}/redrive", Scope.OPERATE, redrive_task),
+    Route("DELETE", "/dlq/{task_id}", Scope.OPERATE, discard_task),
 )

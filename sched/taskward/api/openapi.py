@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import msgspec
@@ -50,6 +51,7 @@ SAID: dict[str, Said] = {
     "list_dead": Said("List dead tasks.", {200: TaskPage}, query=dlq.DeadQuery, problems=(422,)),
     "redrive": Said("Put dead tasks back.", {200: dlq.Redriven}, body=dlq.Redrive, problems=(400, 408, 413, 415, 422)),
     "redrive_task": Said("Put a dead task back.", {200: StateOf}, problems=(404, 409)),
+    "discard_task": Said("Remove a dead task.", {204: None}, problems=(404, 409)),
     "list_queues": Said("Depths of the priorities.", {200: queues.Queues}),
     "pause_queue": Said("Start no more tasks of a priority.", {200: queues.Paused}, problems=(404,)),
     "resume_queue": Said("Undo pause.", {200: queues.Paused}, problems=(404,)),
@@ -110,7 +112,7 @@ def _responses(route: Route, said: Said, schema_of: dict[Any, Any]) -> dict[str,
         schema = schema_of[type] if type is not None else {}
         if route.name in _OR_THE_TASK:
             schema = {"anyOf": [schema, schema_of[TaskView]]}
-        content = {JSON: {"schema": schema}}
+        content = {JSON: {"schema": schema}} if status != HTTPStatus.NO_CONTENT else {}
         if route.name == "submit_batch":
             content[NDJSON] = {"schema": {"type": "string"}}
         found[str(status)] = {"description": said.summary, "content": content}

@@ -23,6 +23,9 @@ SLEEP_SHARE = 0.1
 WORKER_SILENT_MS = 15_000
 WORKER_FORGOTTEN_MS = 3_600_000
 REAP_PAUSE_MS = 5000
+# When nobody has reaped for so long, Redis was away: workers first get the time to say what they have done meanwhile.
+REAP_GAP_MS = 2000
+REAP_HOLD_MS = 3000
 MOST_PER_CALL = 512
 # Bytes of one argument. Redis takes 512 MiB, but stands still meanwhile.
 LARGEST_CALL = 16 * 1024 * 1024
@@ -38,6 +41,8 @@ class Terms(NamedTuple):
     idempotency_ttl_ms: int
     max_reaps: int
     max_queue_depth: int
+    reaper_interval_ms: int
+    wait_replicas: int
 
     @classmethod
     def of(cls, config: Config) -> "Terms":
@@ -82,14 +87,18 @@ class Broker:
             observe=observe,
         )
 
-    async def call(self, name: str, args: Sequence[Argument], *, asleep: float = 0.0) -> Any:
-        """Run one script, and tell how long it took; `asleep`: when there is a marker, or after so many seconds."""
+    async def call(self, name: str, args: Sequence[Argument], *, asleep: float = 0.0, replicas: int = 0) -> Any:
+        """Run one script, and tell how long it took; `asleep`: when there is a marker, or after so many seconds.
+        `replicas`: so many have what it wrote.
+        """
         loaded = script.load(name)
         keys = self._keys_of.get(name) or self._keys_of.setdefault(name, loaded.keys(self.keys))
         marker = self.keys("wake") if asleep else ""
         began = time.perf_counter()
         try:
-            reply = await self.connection.run(loaded, keys, [self._clock(), *args], marker=marker, seconds=asleep)
+            reply = await self.connection.run(
+                loaded, keys, [self._clock(), *args], marker=marker, seconds=asleep, replicas=replicas
+            )
         except BrokerUnavailable:
             self._observe(BrokerCalled(name, time.perf_counter() - began, "unavailable"))
             raise
@@ -110,11 +119,14 @@ class Broker:
         if persistence.get("aof_enabled", "1") == "0":
             warnings.append("Redis has no AOF (appendonly no): a crash of Redis loses accepted tasks")
         replication = messages.info(await self.connection.command("INFO", "replication"))
-        if replication.get("connected_slaves", "0") != "0" and "min_slaves_good_slaves" not in replication:
+        replicas, awaited = int(replication.get("connected_slaves", "0")), self._terms.wait_replicas
+        if replicas > awaited and "min_slaves_good_slaves" not in replication:
             warnings.append(
-                "Redis has replicas, but min-replicas-to-write is 0: a primary that a failover has replaced "
-                "goes on accepting tasks, and they are lost"
+                f"Redis has {replicas} replica(s), WAIT_REPLICAS is {awaited} and min-replicas-to-write 0: a primary "
+                "that a failover has replaced goes on accepting tasks, and they are lost"
             )
+        if replicas < awaited:
+            warnings.append(f"Redis has {replicas} replica(s), WAIT_REPLICAS is {awaited}: no task is accepted now")
         return warnings
 
     async def submit(
@@ -135,7 +147,9 @@ class Broker:
             half = len(submissions) // 2
             first = await self.submit(submissions[:half], closed=closed)
             return first + await self.submit(submissions[half:], closed=closed)
-        waiting, codes, *there = await self.call("submit", [self._terms.idempotency_ttl_ms, *limits, packed])
+        replicas = self._terms.wait_replicas
+        args: list[Argument] = [self._terms.idempotency_ttl_ms, replicas, *limits, packed]
+        waiting, codes, *there = await self.call("submit", args, replicas=replicas)
         holders = iter(there)
         return [
             messages.submitted(code, submission.id, holders, waiting)
@@ -180,9 +194,11 @@ class Broker:
         return bool(await self.call("progress", [lease.id, lease.token, report]))
 
     async def reap(self) -> list[TaskReaped]:
-        """Take back expired leases, at most MOST_PER_CALL of them."""
+        """Take back expired leases, at most MOST_PER_CALL of them; none for a moment after an outage, see reap.lua."""
         terms = self._terms
-        reply = await self.call("reap", [MOST_PER_CALL, terms.max_reaps, REAP_PAUSE_MS, terms.result_ttl_ms])
+        gap = REAP_GAP_MS + 3 * terms.reaper_interval_ms
+        args = [MOST_PER_CALL, terms.max_reaps, REAP_PAUSE_MS, terms.result_ttl_ms, gap, REAP_HOLD_MS]
+        reply = await self.call("reap", args)
         texts = [part.decode() for part in reply]
         return [TaskReaped(texts[at], texts[at + 1], _STATE_OF[texts[at + 2]]) for at in range(0, len(texts), 3)]
 
@@ -194,6 +210,10 @@ class Broker:
     async def redrive(self, ids: Sequence[str]) -> list[bool]:
         """Dead tasks back into their queues, attempts counted anew. -> which were there."""
         return [bool(moved) for moved in await self.call("redrive", ["dead", *ids])]
+
+    async def discard(self, id: str) -> bool:
+        """Remove a dead task before its time. False: it was not dead."""
+        return bool(await self.call("discard", [id]))
 
     async def run_now(self, ids: Sequence[str]) -> list[bool]:
         """Scheduled and retrying tasks into their queues at once. -> which were there."""

@@ -27,6 +27,8 @@ from taskward.errors import BrokerUnavailable, ConfigError
 
 CALL_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
+# How long a write may take to reach the replicas that are waited for.
+REPLICAS_MS = 1000
 # A subscription that has heard nothing for so long asks whether the server is still there.
 LISTEN_SECONDS = 10.0
 # Replies of a server that is there but cannot serve now: their codes, and redis-py's classes for some of them.
@@ -56,8 +58,8 @@ Argument = str | bytes | int | float
 class Call(Protocol):
     """One of the two ways to a server."""
 
-    async def __call__(self, *commands: tuple[Argument, ...]) -> Any:
-        """Send commands in one go. -> the reply to the last."""
+    async def __call__(self, *commands: tuple[Argument, ...]) -> Sequence[Any]:
+        """Send commands in one go. -> their replies. Raises the first error among them."""
 
 
 class Connection:
@@ -72,26 +74,40 @@ class Connection:
         self._drop_idle = drop_idle
 
     async def run(
-        self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, marker: str = "", seconds: float = 0.0
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Argument],
+        *,
+        marker: str = "",
+        seconds: float = 0.0,
+        replicas: int = 0,
     ) -> Any:
         """EVALSHA; where the server has lost the script, EVAL, which gives it back.
 
         With `marker` the server first waits until it can take something from this list, at most so long, and runs the
         script at once then: there is no second round trip between a marker and what it is a marker of.
+        With `replicas`, BrokerUnavailable is raised also where fewer than that have what the script wrote.
         """
-        first = (("BLPOP", marker, seconds),) if marker else ()
+        first: tuple[tuple[Argument, ...], ...] = (("BLPOP", marker, seconds),) if marker else ()
+        last: tuple[tuple[Argument, ...], ...] = (("WAIT", replicas, REPLICAS_MS),) if replicas else ()
         try:
-            return await self._call(
-                *first, ("EVALSHA", script.sha, len(keys), *keys, *args), patience=seconds + CALL_SECONDS
+            replies = await self._call(
+                *first, ("EVALSHA", script.sha, len(keys), *keys, *args), *last, patience=seconds + CALL_SECONDS
             )
         except (ReplyError, redis.exceptions.NoScriptError) as exc:
             if isinstance(exc, ReplyError) and not str(exc).startswith("NOSCRIPT"):
                 raise
-        return await self._call(("EVAL", script.source, len(keys), *keys, *args))
+            first = ()
+            replies = await self._call(("EVAL", script.source, len(keys), *keys, *args), *last)
+        if replicas and replies[-1] < replicas:
+            raise BrokerUnavailable(f"Redis has it, but only {replies[-1]} of {replicas} replicas have")
+        return replies[len(first)]
 
     async def command(self, *parts: Argument) -> Any:
         """Any other command. Replies are as redis-py or the wire give them: a caller takes both."""
-        return await self._call(parts)
+        [reply] = await self._call(parts)
+        return reply
 
     @asynccontextmanager
     async def subscription(self, channel: str) -> AsyncIterator[Callable[[], Awaitable[bytes | None]]]:
@@ -115,7 +131,7 @@ class Connection:
                 await trio_asyncio.aio_as_trio(pubsub.subscribe)(channel)
             yield receive
 
-    async def _call(self, *commands: tuple[Argument, ...], patience: float = CALL_SECONDS) -> Any:
+    async def _call(self, *commands: tuple[Argument, ...], patience: float = CALL_SECONDS) -> Sequence[Any]:
         try:
             with _translated(), trio.fail_after(patience):
                 return await self._send(*commands)
@@ -166,22 +182,23 @@ async def open_connection(url: str, *, name: str, wire: bool = True) -> AsyncIte
 
 
 def _by_redis_py(client: "redis.asyncio.Redis") -> Call:
-    async def pipelined(commands: tuple[tuple[Argument, ...], ...]) -> Any:
+    async def pipelined(commands: tuple[tuple[Argument, ...], ...]) -> list[Any]:
         async with client.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
-            return (await pipeline.execute(raise_on_error=False))[-1]
+            return list(await pipeline.execute(raise_on_error=False))
 
     execute = trio_asyncio.aio_as_trio(client.execute_command)
     execute_all = trio_asyncio.aio_as_trio(pipelined)
 
-    async def call(*commands: tuple[Argument, ...]) -> Any:
+    async def call(*commands: tuple[Argument, ...]) -> list[Any]:
         if len(commands) == 1:
-            return await execute(*commands[0])
-        reply = await execute_all(commands)
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+            return [await execute(*commands[0])]
+        replies: list[Any] = await execute_all(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
 
     return call
 

@@ -17,6 +17,7 @@ NAMED = frozenset(
         "idempotency_expiry",
         "fence",
         "claims",
+        "reaping",
         "wake",
         "workers",
         "workers_seen",

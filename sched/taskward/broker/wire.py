@@ -69,10 +69,11 @@ class Wire:
         self.stream = stream
         self._reader = hiredis.Reader(replyError=ReplyError)
 
-    async def call(self, *commands: tuple[Any, ...]) -> Any:
-        """Send commands in one go. -> the reply to the last. Raises ReplyError where that is an error,
+    async def call(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Send commands in one go. -> their replies. Raises the first ReplyError among them, once all have come;
         BrokerUnavailable where the connection ends.
         """
+        replies = []
         try:
             await self.stream.send_all(b"".join(map(hiredis.pack_command, commands)))
             for _ in commands:
@@ -83,11 +84,13 @@ class Wire:
                         raise BrokerUnavailable("Redis closed the connection")
                     self._reader.feed(bytes(data))
                     reply = self._reader.gets()
+                replies.append(reply)
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as exc:
             raise BrokerUnavailable(f"the connection to Redis broke: {exc}") from exc
-        if isinstance(reply, ReplyError):
-            raise reply
-        return reply
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise reply
+        return replies
 
     async def aclose(self) -> None:
         """Close without waiting for anybody."""
@@ -103,12 +106,12 @@ class Dialer:
         self._name = name
         self._idle: list[Wire] = []
 
-    async def call(self, *commands: tuple[Any, ...]) -> Any:
+    async def call(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Wire.call on a wire of its own. A wire whose call did not end with a reply is not used again."""
         wire = self._idle.pop() if self._idle else await self._dial()
         whole = False
         try:
-            reply = await wire.call(*commands)
+            replies = await wire.call(*commands)
             whole = True
         except ReplyError:
             whole = True
@@ -118,7 +121,7 @@ class Dialer:
                 self._idle.append(wire)
             else:
                 await wire.aclose()
-        return reply
+        return replies
 
     async def drop_idle(self) -> None:
         """Close the idle wires; those in use are closed by their calls."""

@@ -20,6 +20,7 @@ from taskward.maintenance.auditor import auditor
 from taskward.maintenance.periodic import every, janitor, reaper, sampler
 from taskward.policy.priority import Shares
 from taskward.telemetry.scrape import serve_scrapes
+from taskward.telemetry.standin import standing_in
 from taskward.worker.ending import Defaults
 from taskward.worker.executor import Executor
 from taskward.worker.keeper import Keeper
@@ -129,12 +130,12 @@ class _Worker:
             host, port = split_addr("METRICS_ADDR", self._metrics_addr)
             await background.start(stop_on_signal, stop, self._abandon)
             with bound("METRICS_ADDR", self._metrics_addr):
-                await background.start(
+                scraped = await background.start(
                     partial(serve_scrapes, self._telemetry.metrics, host=host, port=port, ready=self._readiness)
                 )
             await trusted(self._broker, self._observe, stop=stop)
             self._start_ticks(background)
-            with self._watchdog.watching():
+            with standing_in(scraped) as answer, self._watchdog.watching(meanwhile=answer):
                 background.start_soon(self._watchdog.beat)
                 async with trio.open_nursery() as keeping:  # leases are renewed until the last scope is gone
                     keeping.start_soon(self._keeper.run)

@@ -3,11 +3,12 @@
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Any, Unpack
 
 import trio
 
-from taskward.broker.broker import Broker, Terms
+from taskward.broker.broker import Broker
 from taskward.broker.connection import open_connection
 from taskward.client.ahead import made_ahead
 from taskward.client.fields import Item, Options, encode
@@ -71,15 +72,11 @@ async def open_client(redis_url: str, *, config: Config | None = None, queue: st
     given, stands for its queue.
     """
     config = config or Config()
+    if queue:
+        config = replace(config, queue=queue)
     with _ungrouped():
         async with open_connection(redis_url, name="taskward-client") as connection, trio.open_nursery() as background:
-            broker = Broker(
-                connection,
-                queue=queue or config.queue,
-                priorities=config.priority_names,
-                terms=Terms.of(config),
-                observe=ignore,
-            )
+            broker = Broker.of(config, connection, observe=ignore)
             gateway = Gateway(broker, observe=ignore)
             background.start_soon(gateway.run)
             yield AsyncClient(gateway, Limits.of(config))

@@ -17,7 +17,7 @@ from taskward.broker.outage import Outage
 from taskward.errors import BrokerUnavailable, DecodeError
 from taskward.events import LeaseWasLost, Observer, SlotsChanged, TaskSettled, TasksExpired, TaskStarted
 from taskward.policy.priority import Shares
-from taskward.policy.retry import Bury, Failed, Outcome, Release
+from taskward.policy.retry import Bury, Cancel, Failed, Outcome, Release, RetryIn
 from taskward.task import CancelCause, ErrorInfo, Lease
 from taskward.worker import slot
 from taskward.worker.ending import Defaults, decision_of, settlement_of
@@ -236,12 +236,15 @@ class Pool:
             if verdict == "!":
                 self._observe(LeaseWasLost(lease, running.label, running.seconds, "settle"))
             elif end.outcome is not None:
+                decision = end.settlement.decision
+                if verdict == "C" and isinstance(decision, RetryIn | Release):
+                    decision = Cancel(CancelCause.USER)  # it was cancelled before this was recorded
                 self._observe(
                     TaskSettled(
                         lease,
                         running.label,
                         end.outcome,
-                        end.settlement.decision,
+                        decision,
                         running.seconds,
                         running.span,
                         running.cancelling,

@@ -15,7 +15,7 @@ from taskward.events import LoopStalled, Observer
 from taskward.worker.running import Running
 
 REPORT_SECONDS = 1.0
-# How long after a stall /readyz goes on saying so: whoever asked during it got no answer.
+# How long after a stall /readyz goes on saying so.
 REMEMBER_SECONDS = 30.0
 
 
@@ -48,12 +48,15 @@ class Watchdog:
         self._stop = threading.Event()
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Run the thread for as long as the block lasts. Enter it from the loop's own thread."""
+    def watching(self, meanwhile: Callable[[float], None] = lambda _seconds: None) -> Iterator[None]:
+        """Run the thread for as long as the block lasts. Enter it from the loop's own thread.
+
+        `meanwhile` is called again and again while the loop stands still, with the seconds it may take.
+        """
         self._pulse = self._clock()
         self._loop_thread = threading.get_ident()
         self._to_trio_time = trio.current_time() - self._clock()
-        thread = threading.Thread(target=self._watch, name="taskward-watchdog", daemon=True)
+        thread = threading.Thread(target=self._watch, args=[meanwhile], name="taskward-watchdog", daemon=True)
         thread.start()
         try:
             yield
@@ -77,7 +80,7 @@ class Watchdog:
     def _interval(self) -> float:
         return min(REPORT_SECONDS / 4, self._lease_seconds / 12)
 
-    def _watch(self) -> None:
+    def _watch(self, meanwhile: Callable[[float], None]) -> None:
         reported = False
         renewed = self._clock()
         while not self._stop.wait(self._interval):
@@ -93,6 +96,7 @@ class Watchdog:
             if stalled < self._limit and now - renewed > self._lease_seconds / 4:
                 renewed = now
                 self._renew()
+            meanwhile(self._interval)
 
     def _renew(self) -> None:
         held = [r for r in list(self._held.values()) if r.lost_op is None]

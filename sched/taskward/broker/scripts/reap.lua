@@ -1,10 +1,13 @@
 -- reap: take back expired leases
 -- FLAGS allow-oom
--- KEYS record running done history cancel wake; ready scheduled retry dead
--- ARGV 2 most leases to take; 3 reaps at which a task is dead; 4 pause ms per earlier reap; 5 retention of finished tasks ms
+-- KEYS record running done history cancel wake reaping; ready scheduled retry dead
+-- ARGV 2 most leases to take; 3 reaps at which a task is dead; 4 pause ms per earlier reap; 5 retention of finished tasks ms;
+--      6 gap ms: when nobody has called for so long, 7 nothing is taken for so many ms
 -- RETURNS 3 a task: id, priority, new state's letter (Q queued, T retrying, D dead, C cancelled)
 -- INVARIANT the late holder's token is gone from the record, so nothing it writes is taken
+--      a gap in the calls is an outage: leases that ended in it are their workers' until those could say what they did
 local most_reaps, pause, keep_ms = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local gap_ms, hold_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
 local index = {}
 for p = 1, P do index[priority_of(ready[p])] = p end
 
@@ -21,7 +24,17 @@ local function unreadable()
           reaps = int(most_reaps), cause = ''}
 end
 
+-- `reaping` holds "<ms of the last call> <ms until which nothing is taken>".
+local function held_back()
+  local last, until_ms = string.match(call('GET', reaping) or '', '^(%d+) (%d+)$')
+  until_ms = tonumber(until_ms or 0)
+  if last and now_ms - tonumber(last) > gap_ms then until_ms = now_ms + hold_ms end
+  call('SET', reaping, int(now_ms) .. ' ' .. int(until_ms))
+  return now_ms < until_ms and until_ms <= now_ms + hold_ms -- a clock that has stepped back holds nothing up
+end
+
 local out = {}
+if held_back() then return out end
 local ids = call('ZRANGE', running, '-inf', int(now_ms), 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[2]))
 if #ids == 0 then return out end
 local records, causes = call('HMGET', record, unpack(ids)), call('HMGET', cancel, unpack(ids))

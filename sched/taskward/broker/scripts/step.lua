@@ -160,6 +160,12 @@ local function choose(is_paused)
   return ids, queued, of, taken
 end
 
+local function any_ready(is_paused)
+  for p = 1, P do
+    if not is_paused[p] and call('ZCARD', ready[p]) > 0 then return true end
+  end
+end
+
 -- Tokens and leases for what was chosen, or its end where it has expired. Adds the claims to `out`.
 local function lease(ids, queued, of, taken, out)
   local specs, texts = call('HMGET', spec, unpack(ids)), call('HMGET', record, unpack(ids))
@@ -212,7 +218,10 @@ for p = 1, P do is_paused[p] = paused_names[priority_of(ready[p])] end
 local next_ms = promote_due(is_paused)
 local ids, queued, of, taken = choose(is_paused)
 if #ids > 0 then lease(ids, queued, of, taken, out) else call('HSET', claims, worker, nonce) end
-if #ids < wanted then
+if #ids == wanted then
+  -- What is left is for somebody who sleeps, and who wakes the next one: there are fewer markers than there may be tasks.
+  if call('LLEN', wake) == 0 and any_ready(is_paused) then push_wake(wake, 1) end
+else
   -- Nothing is ready now: say when to come again. A marker left in `wake` would bring somebody for nothing.
   out[2] = next_ms and math.max(0, next_ms - now_ms) or -1
   call('DEL', wake)

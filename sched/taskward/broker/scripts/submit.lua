@@ -1,19 +1,19 @@
 -- submit: insert tasks, unless their id or idempotency key is taken; push; wake idle workers
 -- KEYS spec idempotency idempotency_expiry wake; ready scheduled retry
--- ARGV 2 retention of idempotency keys ms;
+-- ARGV 2 retention of idempotency keys ms; 3 replicas that are waited for;
 --      then P limits: how many tasks may wait before each priority is refused, 0 for no limit, -1 for none let in;
 --      then MessagePack, an array of texts, 6 a task: id, priority (1..P), due ('' now, '+ms' from now, or Unix ms),
 --      start_by ms or '', idempotency key or '', "<traceparent>;<JSON>"
 -- RETURNS waiting tasks after the call where there is any limit; a digit per task; per replay and conflict the id that is there
 --      1 created, 2 replay (the same was submitted before), 3 conflict (a different one was), 4 no room for it
 -- INVARIANT an id is in `spec` if and only if it is in exactly one place
-local key_ms = tonumber(ARGV[2])
-local tasks, WIDTH = cmsgpack.unpack(ARGV[3 + P]), 6
+local key_ms, awaited = tonumber(ARGV[2]), ARGV[3] ~= '0'
+local tasks, WIDTH = cmsgpack.unpack(ARGV[4 + P]), 6
 local CREATED, REPLAY, CONFLICT, FULL = 1, 2, 3, 4
 
 local limits, limited, waiting = {}, false, 0
 for p = 1, P do
-  limits[p] = tonumber(ARGV[2 + p])
+  limits[p] = tonumber(ARGV[3 + p])
   limited = limited or limits[p] ~= 0
 end
 if limited then
@@ -77,6 +77,8 @@ for n, id in ipairs(ids) do
   if holder then
     codes[n] = (text == '' or json_of(text) == json_of(tasks[at + 5])) and REPLAY or CONFLICT
     holders[#holders + 1] = holder
+    -- WAIT counts the replicas that have this connection's last write: what is there already is written once more.
+    if awaited and text ~= '' then add(specs, holder, text) end
   elseif limit ~= 0 and waiting >= limit then
     codes[n] = FULL
   else
