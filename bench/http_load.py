@@ -19,6 +19,7 @@ TASK = {"type": "noop", "payload": "x" * 100}
 ARRAY = 1000
 LINES = 1000
 READ_BYTES = 262_144
+KEPT_BYTES = 4096
 # Between two requests of `get`, which looks at something rather than loads it.
 PAUSE_SECONDS = 0.02
 PATIENCE_SECONDS = 30.0
@@ -70,7 +71,7 @@ class Exchange:
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser: keep the end, where a batch has its counts."""
-        self.body = (self.body + body)[-READ_BYTES:]
+        self.body = (self.body + body[-KEPT_BYTES:])[-KEPT_BYTES:]
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
@@ -84,12 +85,12 @@ class Exchange:
     async def answer(self) -> None:
         """Read a whole answer to what was sent."""
         self._complete, self.body = False, b""
-        with trio.fail_after(PATIENCE_SECONDS):
-            while not self._complete:
+        while not self._complete:
+            with trio.fail_after(PATIENCE_SECONDS):
                 data = await self._stream.receive_some(READ_BYTES)
-                if not data:
-                    raise RuntimeError("the API closed the connection")
-                self._parser.feed_data(bytes(data))
+            if not data:
+                raise RuntimeError("the API closed the connection")
+            self._parser.feed_data(bytes(data))
         if self._parser.get_status_code() // 100 != 2:
             raise RuntimeError(f"{self._parser.get_status_code()}: {self.body[:500]!r}")
 

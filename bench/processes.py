@@ -45,6 +45,12 @@ class Process:
         """Resident memory in MiB."""
         return int(Path(f"/proc/{self.popen.pid}/statm").read_text().split()[1]) * _PAGE / 2**20
 
+    @property
+    def highest_rss_mb(self) -> float:
+        """The most resident memory it has had, in MiB."""
+        status = Path(f"/proc/{self.popen.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
+
     def pin(self, cpus: frozenset[int]) -> None:
         """Run on these processors only, now and whatever threads come."""
         if cpus:

@@ -20,6 +20,7 @@ MEASURES: dict[str, Measure] = {
     "fsync": durability.fsync,
     "scale": throughput.scale,
     "load": load.under_load,
+    "saturated": load.saturated,
     "backlog": load.backlog,
     "burn": load.burn,
     "million": memory.million,

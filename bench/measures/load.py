@@ -32,6 +32,8 @@ PAUSE_SECONDS = 0.02
 LEAST_BACKLOG = 10_000
 # What one look at a port takes, with the pause after it, or a little more.
 LOOK_SECONDS = 0.03
+# More than a worker can do meanwhile.
+MOST_A_LOOK = 3000
 
 
 def under_load(setup: Setup) -> list[Reading]:
@@ -50,6 +52,25 @@ def under_load(setup: Setup) -> list[Reading]:
         Reading("at 70 %: submit to start, p99", "ms", percentile(waits.milliseconds, 99)),
         Reading("at 70 %: scrape, p99", "ms", scrapes["p99_ms"]),
         Reading("at 70 %: GET /metrics/summary, p99", "ms", asks["p99_ms"]),
+    ]
+
+
+def saturated(setup: Setup) -> list[Reading]:
+    """500 scrapes, one after the other, of a worker that never waits for a task."""
+    looks = setup.tasks(500)
+    with setup.worker_on_server() as (on, worker):
+        on.hold()
+        preload(on, MOST_A_LOOK * looks, NOOP)
+        on.release(workers=1)
+        with _looking(worker.port, "/metrics", looks) as scrapes:
+            pass
+        rate = on.done_rate()
+        if not on.client.zcard(KEYS.family("ready")[1]):
+            raise RuntimeError("the worker had done everything before the last scrape")
+    return [
+        Reading("saturated, no-op, concurrency 100: while it is scraped", "tasks/s", rate),
+        Reading(f"saturated: {looks} scrapes, p50", "ms", scrapes["p50_ms"]),
+        Reading(f"saturated: {looks} scrapes, p99", "ms", scrapes["p99_ms"]),
     ]
 
 

@@ -50,16 +50,17 @@ def over_http(setup: Setup) -> list[Reading]:
 
 
 def ndjson(setup: Setup) -> list[Reading]:
-    """One NDJSON stream of a million tasks, and the API's memory before and after."""
-    n = setup.tasks(1_000_000)
+    """One NDJSON stream of ten million tasks: the API's memory meanwhile, and the server's with all of them."""
+    n = setup.tasks(10_000_000)
     with setup.server() as on, setup.api(on) as api:
         before = api.rss_mb
         answer, _ = _loaded(api, "ndjson", connections=1, tasks=n)
-        after = api.rss_mb
+        highest, memory = api.highest_rss_mb, on.memory / 1e9
     return [
         Reading(f"HTTP NDJSON, one stream of {n:,}", "tasks/s", answer["tasks"] / answer["seconds"]),
         Reading("API RSS before the stream", "MiB", before),
-        Reading("API RSS after the stream", "MiB", after),
+        Reading("API RSS, the highest during the stream", "MiB", highest),
+        Reading(f"server memory with {n:,} queued", "GB", memory),
     ]
 
 
