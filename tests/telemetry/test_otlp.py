@@ -13,8 +13,8 @@ import trio
 from taskward.errors import ConfigError
 from taskward.events import SlotsChanged
 from taskward.telemetry.metrics import resource
-from taskward.telemetry.otlp import asks_for, flushing, pushing
-from taskward.telemetry.tracing import Span, tracing
+from taskward.telemetry.otlp import asks_for, flushing, pushing, tracing
+from taskward.telemetry.tracing import Span
 
 from .given import lease, metrics, sample, settled, started
 

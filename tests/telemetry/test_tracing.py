@@ -17,9 +17,9 @@ from taskward.errors import ConfigError
 from taskward.events import LeaseWasLost
 from taskward.policy.retry import Bury, Cancel, RetryAsked, RetryIn, Stopped
 from taskward.task import CancelCause
-from taskward.telemetry.otlp import flushing
+from taskward.telemetry.otlp import flushing, tracing
 from taskward.telemetry.spans import Spans, remote_context
-from taskward.telemetry.tracing import Tracing, tracing
+from taskward.telemetry.tracing import Tracing
 
 from .given import ERROR, FAILED, SECRET, lease, settled
 
@@ -295,8 +295,7 @@ def test_what_is_not_spoken_stops_the_start(environ):
 def test_off_means_that_neither_spans_nor_exporters_are_even_imported():
     code = (
         "import sys, taskward.telemetry.metrics, taskward.telemetry.scrape, taskward.telemetry.logs;"
-        "from taskward.telemetry.tracing import tracing; tracing({}, resource={});"
-        "from taskward.telemetry.otlp import pushing; pushing({});"
+        "from taskward.telemetry.otlp import pushing, tracing; pushing({}); tracing({}, resource={});"
         "unwanted = ('opentelemetry.sdk.trace', 'opentelemetry.exporter.otlp', 'requests', 'google.protobuf');"
         "sys.exit(any(name.startswith(unwanted) for name in sys.modules))"
     )

@@ -19,8 +19,8 @@ from taskward.task import Lease
 from taskward.telemetry.instruments import Role
 from taskward.telemetry.logs import LogObserver, configure
 from taskward.telemetry.metrics import Metrics, resource
-from taskward.telemetry.otlp import flushing, pushing
-from taskward.telemetry.tracing import Tracing, tracing
+from taskward.telemetry.otlp import flushing, pushing, tracing
+from taskward.telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True)

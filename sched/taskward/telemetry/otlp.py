@@ -1,4 +1,4 @@
-"""OTLP: whether the standard OTEL_* variables ask for it, a reader that pushes metrics, and the end of all sending."""
+"""OTLP: what the standard OTEL_* variables ask to send, metrics and traces, and the end of all sending."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import trio
 
 from taskward.errors import ConfigError
+from taskward.telemetry.tracing import Tracing
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
@@ -48,6 +49,19 @@ def pushing(environ: Mapping[str, str]) -> "list[MetricReader]":
         return [PeriodicExportingMetricReader(OTLPMetricExporter())]
     except ValueError as exc:
         raise ConfigError(f"OTEL_METRIC_EXPORT_INTERVAL: {exc}") from exc
+
+
+def tracing(environ: Mapping[str, str], *, resource: Mapping[str, str], label: Callable[[str], str] = str) -> Tracing:
+    """Spans, if `environ` asks for them; else tracing that is off, and what makes spans is not even imported.
+
+    `resource` says who speaks (metrics.py); `label` gives the type as a span may name it (App.label). Raises
+    ConfigError for what cannot be followed. Sampler, endpoint, headers and batch sizes are read by OpenTelemetry.
+    """
+    if not asks_for(environ, "traces"):
+        return Tracing()
+    from taskward.telemetry.spans import Spans, exporting_provider
+
+    return Spans(exporting_provider(resource), label=label)
 
 
 @asynccontextmanager

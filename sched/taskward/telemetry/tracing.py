@@ -1,6 +1,6 @@
 """Traces: a span for every request, submission and attempt, joined through the queue by W3C trace context.
 
-Off unless the standard OTEL_* variables ask for them (otlp.py): then what makes and sends spans is not even imported.
+The interface, and tracing that is off. What is on is in spans.py; otlp.py says which it is.
 """
 
 # ruff: noqa: ARG002 - the interface's arguments: tracing that is off looks at none
@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from taskward.events import Event
 from taskward.task import Lease
-from taskward.telemetry.otlp import asks_for
 
 
 class Span(NamedTuple):
@@ -23,19 +22,6 @@ class Span(NamedTuple):
 
 Answered = Callable[[int], None]
 CurrentSpan = Callable[[], Span | None]
-
-
-def tracing(environ: Mapping[str, str], *, resource: Mapping[str, str], label: Callable[[str], str] = str) -> "Tracing":
-    """What the environment asks for. Raises ConfigError.
-
-    `resource` says who speaks (metrics.py); `label` gives the type as a span may name it (App.label).
-    OpenTelemetry reads the sampler, endpoint, headers and batch sizes from the process's own environment.
-    """
-    if not asks_for(environ, "traces"):
-        return Tracing()
-    from taskward.telemetry.spans import Spans, exporting_provider
-
-    return Spans(exporting_provider(resource), label=label)
 
 
 class Tracing:
