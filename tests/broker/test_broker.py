@@ -79,6 +79,22 @@ async def test_a_sleeper_claims_as_soon_as_there_is_work(rig: Rig) -> None:
     assert woken == ["a", "b"]
 
 
+async def test_a_burst_reaches_more_sleepers_than_there_may_be_markers(rig: Rig) -> None:
+    sleepers = 70
+    claimed: list[str] = []
+
+    async def sleep(worker: str) -> None:
+        claimed.extend(lease.id for lease in await rig.claim(worker=worker, asleep=30.0))
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            for n in range(sleepers):
+                nursery.start_soon(sleep, f"w{n}")
+            await rig.until_asleep(sleepers)
+            await rig.submit(*[f"{n:02}" for n in range(sleepers)])
+    assert sorted(claimed) == [f"{n:02}" for n in range(sleepers)]
+
+
 async def test_a_sleeper_looks_by_itself_in_the_end(rig: Rig) -> None:
     await rig.submit("a")
     rig.store.client.delete(rig.store.key("wake"))
