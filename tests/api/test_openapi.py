@@ -12,8 +12,8 @@ from taskward.api.auth import new_token
 from taskward.api.openapi import SAID, document
 from taskward.api.problems import KINDS
 from taskward.api.table import ROUTES
-from taskward.client.blocking import ERRORS
 from taskward.client.gateway import Gateway
+from taskward.client.over_http import ERRORS
 from taskward.task import Task
 from tests.api.conftest import Api, Open
 

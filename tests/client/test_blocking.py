@@ -1,167 +1,126 @@
-"""The blocking client, over real HTTP."""
+"""The client for programs without Trio: the same answers and errors, from any thread, and nothing left behind."""
 
-import contextlib
-import json
-import socket
+import os
 import threading
+import time
 from collections.abc import Iterator
-from functools import partial
-from itertools import count
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import trio
+import redis
 
-from taskward.api.auth import new_token
-from taskward.broker.embedded import free_port
-from taskward.client import Client
-from taskward.errors import (
-    BrokerUnavailable,
-    ConfigError,
-    Conflict,
-    InvalidTask,
-    QueueFull,
-    TaskNotFound,
-    TaskTooLarge,
-    TaskwardError,
-    UnreadableBody,
-)
-from taskward.task import State
-from tests.api.conftest import Api, Open
+from taskward.broker.keys import Keys
+from taskward.client import BlockingClient, open_blocking_client
+from taskward.client.fields import Item
+from taskward.config import Config
+from taskward.errors import BrokerUnavailable, ConfigError, Conflict, InvalidTask, QueueFull, TaskNotFound
+from taskward.task import State, Submitted
 
 
-async def in_thread(work: "partial[None]") -> None:
-    await trio.to_thread.run_sync(work)
+@pytest.fixture
+def blocking(redis_url: str, queue: str) -> Iterator[BlockingClient]:
+    with open_blocking_client(redis_url, queue=queue) as blocking:
+        yield blocking
 
 
-async def test_a_task_goes_in_and_is_seen_waited_for_and_cancelled(api: Api) -> None:
-    def use() -> None:
-        with Client(api.url) as client:
-            submitted = client.submit("echo", {"a": 1}, priority="high", delay_seconds=60, tags=["x"])
-            assert submitted.created
-            task = client.get(submitted.id)
-            assert (task.payload, task.priority, task.state) == ({"a": 1}, "high", State.SCHEDULED)
-            assert client.wait(submitted.id, seconds=0.01).state is State.SCHEDULED
-            assert client.cancel(submitted.id) is State.CANCELLED
-            assert client.wait(submitted.id, seconds=10).terminal
-
-    await in_thread(partial(use))
-    assert len({event.status for event in api.answered}) == 2
+def test_a_task_goes_in_is_seen_and_cancelled(blocking: BlockingClient) -> None:
+    submitted = blocking.submit("echo", {"a": 1}, tags=["x"])
+    assert submitted.created
+    assert blocking.get(submitted.id).payload == {"a": 1}
+    assert blocking.wait(submitted.id, seconds=0.01).state is State.QUEUED
+    assert blocking.cancel(submitted.id) is State.CANCELLED
+    assert blocking.wait(submitted.id, seconds=5).terminal
 
 
-async def test_many_go_in_together(api: Api) -> None:
-    def use() -> None:
-        with Client(api.url) as client:
-            answers = client.submit_many([{"type": "echo", "payload": n} for n in range(1000)])
-            assert all(getattr(answer, "created", False) for answer in answers)
-            mixed = client.submit_many([{"type": "echo", "id": "a"}, {"type": "x", "id": "a"}, {"type": ""}])
-            assert [type(answer).__name__ for answer in mixed] == ["Submitted", "Conflict", "InvalidTask"]
-            assert getattr(mixed[2], "pointer", "") == "/type"
-
-    await in_thread(partial(use))
-    assert await api.stored() == 1001
+def test_errors_are_those_of_the_async_client(blocking: BlockingClient) -> None:
+    with pytest.raises(InvalidTask) as caught:
+        blocking.submit("echo", priority="urgent")
+    assert caught.value.pointer == "/priority"
+    blocking.submit("echo", 1, id="a")
+    with pytest.raises(Conflict):
+        blocking.submit("echo", 2, id="a")
+    with pytest.raises(TaskNotFound):
+        blocking.get("nowhere")
 
 
-async def test_large_ones_go_in_several_requests(api: Api) -> None:
-    def use() -> None:
-        with Client(api.url) as client:
-            answers = client.submit_many([{"type": "echo", "payload": "x" * 250_000}] * 40)
-            assert [getattr(answer, "created", False) for answer in answers] == [True] * 40
-            assert client.submit_many([]) == []
-
-    await in_thread(partial(use))
-    assert [event.status for event in api.answered] == [200] * 3
+def test_many_go_in_together(blocking: BlockingClient) -> None:
+    items: list[Item] = [{"type": "echo", "payload": n} for n in range(1500)]
+    answers = blocking.submit_many([*items, {"type": ""}])
+    assert [type(answer) for answer in answers] == [Submitted] * 1500 + [InvalidTask]
 
 
-async def test_problems_come_as_the_errors_they_are(open_api: Open) -> None:
-    def use() -> None:
-        with Client(api.url) as client:
-            client.submit("echo", id="a")
-            with pytest.raises(InvalidTask) as invalid:
-                client.submit("echo", priority="urgent")
-            assert invalid.value.pointer == "/priority"
-            with pytest.raises(Conflict):
-                client.submit("other", id="a")
-            with pytest.raises(TaskTooLarge):
-                client.submit("echo", "x" * 300_000)
-            with pytest.raises(UnreadableBody):
-                client.submit("echo", 2**70)
-            with pytest.raises(TaskNotFound):
-                client.get("none")
-            with pytest.raises(QueueFull) as full:
-                client.submit("echo")
-            assert 1 <= full.value.retry_after <= 60
-
-    async with open_api(max_queue_depth=1) as api:
-        await in_thread(partial(use))
+def test_threads_may_share_it(blocking: BlockingClient, client: "redis.Redis", queue: str) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        ids = {answer.id for answer in threads.map(lambda n: blocking.submit("echo", n), range(400))}
+    assert len(ids) == client.hlen(Keys(queue, ())("spec")) == 400
 
 
-async def test_a_token_is_shown(open_api: Open, tmp_path: Path) -> None:
-    token, digest = new_token()
-    entry = {"name": "me", "sha256": digest, "scopes": ["submit"]}
-    (tmp_path / "tokens.json").write_text(json.dumps({"tokens": [entry]}))
-
-    def use() -> None:
-        with Client(api.url, token=token) as client:
-            assert client.submit("echo").created
-            with pytest.raises(TaskwardError, match="lacks the scope read"):
-                client.get("x")
-        with Client(api.url) as client, pytest.raises(TaskwardError, match="bearer token"):
-            client.submit("echo")
-
-    async with open_api(api_tokens_file=str(tmp_path / "tokens.json")) as api:
-        await in_thread(partial(use))
+def test_it_starts_no_thread_and_leaves_no_connection(redis_url: str, queue: str, client: "redis.Redis") -> None:
+    threads = set(threading.enumerate())
+    with open_blocking_client(redis_url, queue=queue) as blocking:
+        blocking.submit("echo")
+        assert set(threading.enumerate()) <= threads
+        assert connections(client) == 1
+    assert connections(client) == 0
 
 
-async def test_a_task_whose_answer_was_lost_is_submitted_once(api: Api) -> None:
-    def use() -> None:
-        with losing_first_answer(api.port) as port, Client(f"http://127.0.0.1:{port}") as client:
-            assert client.get(client.submit("echo").id).type == "echo"
-
-    await in_thread(partial(use))
-    assert await api.stored() == 1
-    assert [event.status for event in api.answered if event.route == "/tasks"] == [202, 200]
+def connections(client: "redis.Redis") -> int:
+    """Of blocking clients."""
+    return sum(seen["name"] == "taskward-client" for seen in client.client_list())
 
 
-def test_nobody_there_is_told_after_the_patience() -> None:
-    with Client(f"http://127.0.0.1:{free_port()}", patience=0.15) as client, pytest.raises(BrokerUnavailable):
-        client.submit("echo")
+def test_a_connection_that_was_cut_is_made_anew(blocking: BlockingClient, client: "redis.Redis") -> None:
+    blocking.submit("echo")
+    for seen in client.client_list():
+        if seen["name"] == "taskward-client":
+            client.client_kill_filter(_id=seen["id"])
+    assert blocking.submit("echo").created
 
 
-def test_what_is_no_address_is_refused() -> None:
-    for url in ("127.0.0.1:8080", "ftp://x", "http://"):
-        with pytest.raises(ConfigError):
-            Client(url)
+def test_the_scripts_may_be_flushed(blocking: BlockingClient, client: "redis.Redis") -> None:
+    client.script_flush()
+    submitted = blocking.submit("echo")
+    client.script_flush()
+    assert blocking.get(submitted.id).type == "echo"
 
 
-@contextlib.contextmanager
-def losing_first_answer(port: int) -> Iterator[int]:
-    """A proxy to `port` that ends the first connection where the answer should come. -> its own port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                for n in count():
-                    ours, _ = listener.accept()
-                    theirs = socket.create_connection(("127.0.0.1", port))
-                    threading.Thread(target=copy, args=(ours, theirs)).start()
-                    if n == 0:
-                        theirs.recv(1)
-                        ours.shutdown(socket.SHUT_RDWR)
-                    else:
-                        threading.Thread(target=copy, args=(theirs, ours)).start()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join(5)
+def test_a_process_that_has_one_may_fork(blocking: BlockingClient, client: "redis.Redis", queue: str) -> None:
+    blocking.submit("echo")
+    child = os.fork()
+    try:
+        for _ in range(50):
+            blocking.submit("echo")
+    finally:
+        if child == 0:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert client.hlen(Keys(queue, ())("spec")) == 1 + 2 * 50
 
 
-def copy(one: socket.socket, other: socket.socket) -> None:
-    """Until either end is gone."""
-    with one, other, contextlib.suppress(OSError):
-        while data := one.recv(65_536):
-            other.sendall(data)
+def test_one_that_no_priority_has_room_for_is_refused(redis_url: str, queue: str) -> None:
+    with open_blocking_client(redis_url, config=Config(max_queue_depth=2), queue=queue) as blocking:
+        answers = blocking.submit_many([{"type": "echo", "priority": "high"}] * 3)
+        assert [type(answer) for answer in answers] == [Submitted, Submitted, QueueFull]
+        with pytest.raises(QueueFull):
+            blocking.submit("echo")
+
+
+def test_an_end_is_waited_for(blocking: BlockingClient) -> None:
+    submitted = blocking.submit("echo")
+    with ThreadPoolExecutor(1) as threads:
+        ended = threads.submit(blocking.wait, submitted.id, seconds=10)
+        time.sleep(0.05)
+        blocking.cancel(submitted.id)
+        assert ended.result().state is State.CANCELLED
+
+
+def test_an_error_of_the_block_comes_out_as_it_is(redis_url: str) -> None:
+    with pytest.raises(ZeroDivisionError), open_blocking_client(redis_url):
+        _ = 1 / 0
+
+
+def test_a_url_that_is_none_and_a_server_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match="REDIS_URL"), open_blocking_client("nonsense://"):
+        pass
+    with open_blocking_client("redis://127.0.0.1:1") as nowhere, pytest.raises(BrokerUnavailable):
+        nowhere.submit("echo")

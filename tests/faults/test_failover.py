@@ -14,6 +14,7 @@ import trio
 from taskward.broker import connection
 from taskward.broker.connection import open_connection
 from taskward.broker.lifeline import Lifeline
+from taskward.client import blocking, open_blocking_client
 from taskward.errors import BrokerUnavailable
 from taskward.events import OutageBegan, OutageEnded, TaskStarted
 from taskward.task import Spec, Submission, Submitted
@@ -243,6 +244,21 @@ async def test_the_watchdog_finds_the_new_primary(group: Replicated, site: Site)
         site.let_go.set()
         await site.until_done(held)
     lifeline.close()
+
+
+@one_sentinel
+async def test_a_client_without_trio_finds_the_new_primary(group: Replicated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking, "PATIENCE_SECONDS", 0.1)
+    one, two = group.servers
+    with open_blocking_client(group.url, queue="site") as client:
+        before = await in_thread(client.submit, "note")
+        await group.replicated()
+        await one.kill()
+        with pytest.raises(BrokerUnavailable):
+            await in_thread(client.submit, "note")
+        await group.promoted(two)
+        assert (await in_thread(client.submit, "note")).created
+        assert (await in_thread(client.get, before.id)).type == "note"
 
 
 @one_sentinel

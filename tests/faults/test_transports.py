@@ -10,6 +10,7 @@ import trio
 
 from taskward.broker.connection import open_connection
 from taskward.broker.lifeline import Lifeline
+from taskward.client import open_blocking_client
 from taskward.errors import BrokerUnavailable, ConfigError
 from taskward.events import OutageBegan, TaskStarted
 from tests.faults.server import Server
@@ -77,9 +78,12 @@ async def test_tls_where_the_server_has_none(server: Server, wire: bool) -> None
 
 @pytest.mark.parametrize("option", ["ssl_cert_reqs=perhaps", "ssl_nonsense=1"])
 async def test_an_option_that_is_none(option: str) -> None:
+    url = f"rediss://localhost/0?{option}"
     with pytest.raises(ConfigError, match="REDIS_URL"):
-        async with open_connection(f"rediss://localhost/0?{option}", name="tests"):
+        async with open_connection(url, name="tests"):
             pass
+    with pytest.raises(ConfigError, match="REDIS_URL"), open_blocking_client(url):
+        pass
 
 
 async def test_a_unix_socket(tmp_path: Path, socket_path: Path, wire: bool) -> None:
@@ -103,6 +107,8 @@ async def does_everything(site: Site, url: str) -> None:
         lease = (await site.said.wait_for(TaskStarted)).lease
         await site.goes_on()
         assert await trio.to_thread.run_sync(lifeline.extend, [lease]) == [""]
+        with open_blocking_client(url, queue=site.worker.queue) as client:
+            assert (await trio.to_thread.run_sync(client.submit, "note")).created
         assert not site.said.of(OutageBegan)
         await site.server.kill()
         await site.said.wait_for(OutageBegan, where=lambda event: event.part == "wake")

@@ -119,7 +119,7 @@ class Connection:
             get_message = trio_asyncio.aio_as_trio(pubsub.get_message)
 
             async def receive() -> bytes | None:
-                with _translated():
+                with translated():
                     message = await get_message(timeout=LISTEN_SECONDS)
                     if message is None:
                         with trio.fail_after(CALL_SECONDS):
@@ -127,13 +127,13 @@ class Connection:
                             message = await get_message(timeout=None)
                 return message["data"] if message is not None and message["type"] == "message" else None
 
-            with _translated(), trio.fail_after(CALL_SECONDS):
+            with translated(), trio.fail_after(CALL_SECONDS):
                 await trio_asyncio.aio_as_trio(pubsub.subscribe)(channel)
             yield receive
 
     async def _call(self, *commands: tuple[Argument, ...], patience: float = CALL_SECONDS) -> Sequence[Any]:
         try:
-            with _translated(), trio.fail_after(patience):
+            with translated(), trio.fail_after(patience):
                 return await self._send(*commands)
         except BrokerUnavailable as exc:
             failure = exc
@@ -143,7 +143,8 @@ class Connection:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """What drivers raise, as BrokerUnavailable where it will pass."""
     try:
         yield
     except trio.TooSlowError as exc:

@@ -1,13 +1,11 @@
 """A second, blocking way to renew leases: for the watchdog's thread, while the Trio loop cannot."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from taskward.broker import script, sentinel
+from taskward.broker import script
+from taskward.broker.blocking import blocking_client
 from taskward.broker.keys import Keys
 from taskward.errors import BrokerUnavailable
 from taskward.task import Lease
@@ -19,7 +17,7 @@ class Lifeline:
     """Renews leases from any one thread. Connects at the first use."""
 
     def __init__(self, url: str, *, queue: str, lease_ms: int) -> None:
-        self._client = _client(url)
+        self._client = blocking_client(url, seconds=SECONDS, name="taskward-watchdog")
         self._script = script.load("extend")
         self._keys = self._script.keys(Keys(queue, ()))
         self._lease_ms = lease_ms
@@ -38,14 +36,3 @@ class Lifeline:
     def close(self) -> None:
         """Give the socket back."""
         self._client.close()
-
-
-def _client(url: str) -> "redis.Redis":
-    options: dict[str, Any] = {
-        "socket_timeout": SECONDS,
-        "socket_connect_timeout": SECONDS,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    if sentinel.is_sentinel(url):
-        return sentinel.blocking_client(url, options)
-    return redis.Redis.from_url(url, **options)

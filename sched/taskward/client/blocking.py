@@ -1,179 +1,124 @@
-"""Client: the blocking client over HTTP, with nothing but the standard library under it."""
+"""BlockingClient: for programs without Trio that talk to Redis themselves."""
 
-import http.client
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self, Unpack
-from urllib.parse import quote, urlsplit
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar, Unpack
 
-import msgspec
-import uuid_utils
-
-from taskward import errors
+from taskward.broker import reading
+from taskward.broker.batch import FIRST_PAUSE, LONGEST_PAUSE
+from taskward.broker.blocking import BlockingConnection, finished
+from taskward.broker.broker import Broker
 from taskward.client.fields import Item, Options, encode
-from taskward.client.view import TaskView
-from taskward.errors import BrokerUnavailable, ConfigError, InvalidTask, QueueFull, TaskwardError
-from taskward.task import State, Submitted
+from taskward.client.gateway import (
+    FIRST_LOOK_SECONDS,
+    LONGEST_LOOK_SECONDS,
+    PATIENCE_SECONDS,
+    Answer,
+    found_state,
+    found_task,
+    in_parts,
+    refused,
+)
+from taskward.client.local import now_ms, parsed
+from taskward.client.view import TaskView, view
+from taskward.config import Config
+from taskward.errors import BrokerUnavailable, TaskwardError
+from taskward.events import ignore
+from taskward.submission import Limits, parse
+from taskward.task import CancelCause, State, Submission, Submitted, Task
 
-FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 2.0
-MOST_PER_REQUEST = 512
-LARGEST_REQUEST = 4_194_304
-LONGEST_WAIT_SECONDS = 60
-# What the API's problem types mean here; their last word.
-ERRORS: Mapping[str, type[TaskwardError]] = {
-    "unreadable-body": errors.UnreadableBody,
-    "invalid": errors.InvalidTask,
-    "too-large": errors.TaskTooLarge,
-    "task-not-found": errors.TaskNotFound,
-    "conflict": errors.Conflict,
-    "invalid-transition": errors.InvalidTransition,
-    "queue-full": errors.QueueFull,
-    "memory-low": errors.MemoryLow,
-    "unavailable": errors.BrokerUnavailable,
-}
+Value = TypeVar("Value")
 
 
-class Client:
-    """Talks to one API over one kept-alive connection; not to be shared between threads.
+class BlockingClient:
+    """AsyncClient's methods, which wait in the thread that calls; any number of threads may share one."""
 
-    A request that got no answer, or 503, is repeated for `patience` seconds and then raises BrokerUnavailable. That is
-    safe: a submission's id is chosen before the first try, so that the second finds the task of the first.
-    """
-
-    def __init__(self, url: str = "http://127.0.0.1:8080", *, token: str = "", patience: float = 10.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"{url!r} is not an http:// or https:// address")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, parts.port, timeout=LONGEST_WAIT_SECONDS + 15)
-        self._prefix = parts.path.rstrip("/")
-        self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        self._patience = patience
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give the socket back; the next call opens another."""
-        self._connection.close()
+    def __init__(self, broker: Broker, limits: Limits) -> None:
+        self._broker = broker
+        self._limits = limits
 
     def submit(self, type: str, payload: Any = None, **options: Unpack[Options]) -> Submitted:
-        """Raises InvalidTask, TaskTooLarge, Conflict, QueueFull and MemoryLow."""
-        status, body = self._ask("POST", "/tasks", encode(_named(Item(type=type, payload=payload, **options))))
-        return Submitted(msgspec.json.decode(body, type=_Named).id, status == 202)
+        """Raises InvalidTask, TaskTooLarge, Conflict and QueueFull. Safe to repeat with the same `id`."""
+        body = encode(Item(type=type, payload=payload, **options))
+        [answer] = self._store([parse(body, self._limits, now_ms())])
+        if isinstance(answer, TaskwardError):
+            raise answer
+        return answer
 
-    def submit_many(self, items: Sequence[Item]) -> list[Submitted | TaskwardError]:
+    def submit_many(self, items: Sequence[Item]) -> list[Answer]:
         """One answer an item, an error in its place where it was not taken. Raises InvalidTask for what is no JSON."""
-        answers: list[Submitted | TaskwardError] = []
-        for batch in _batches([encode(_named(item)) for item in items]):
-            _status, body = self._ask("POST", "/tasks/batch", batch)
-            answers += map(_answer, msgspec.json.decode(body, type=_Batch).results)
+        parts = in_parts(items)
+        bodies = [encode(part) for part in parts]
+        answers: list[Answer] = []
+        outage: BrokerUnavailable | None = None
+        for part, body in zip(parts, bodies, strict=True):
+            made = parsed(part, body, self._limits)
+            if outage is None:
+                try:
+                    answers += self._store(made)
+                    continue
+                except BrokerUnavailable as exc:
+                    if not any(isinstance(answer, Submitted) for answer in answers):
+                        raise
+                    outage = exc
+            answers += [outage if isinstance(item, Submission) else item for item in made]
         return answers
 
     def get(self, id: str) -> TaskView:
         """Raises TaskNotFound."""
-        return msgspec.json.decode(self._ask("GET", f"/tasks/{quote(id, safe='')}")[1], type=TaskView)
+        return view(self._get(id), now_ms())
 
     def wait(self, id: str, *, seconds: float) -> TaskView:
         """The task as soon as it is terminal, or else as it is after `seconds`. Raises TaskNotFound."""
         give_up = time.monotonic() + seconds
+        pause = FIRST_LOOK_SECONDS
         while True:
-            left = max(0.0, give_up - time.monotonic())
-            path = f"/tasks/{quote(id, safe='')}?wait={min(left, LONGEST_WAIT_SECONDS):.3f}"
-            task = msgspec.json.decode(self._ask("GET", path)[1], type=TaskView)
-            if task.terminal or left <= LONGEST_WAIT_SECONDS:
-                return task
+            task = self._get(id)
+            left = give_up - time.monotonic()
+            if task.terminal or left <= 0:
+                return view(task, now_ms())
+            time.sleep(min(pause, left))
+            pause = min(1.5 * pause, LONGEST_LOOK_SECONDS)
 
     def cancel(self, id: str) -> State:
         """-> the state it is in now: `cancelling` while its worker stops it. Raises TaskNotFound."""
-        return msgspec.json.decode(self._ask("POST", f"/tasks/{quote(id, safe='')}/cancel")[1], type=_Named).state
+        return found_state(id, self._ask(lambda: self._broker.cancel(id, cause=CancelCause.USER)))
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        give_up = time.monotonic() + self._patience
-        pause = 0.0  # a kept connection may have been closed while nobody used it: the first repetition is at once
+    def _get(self, id: str) -> Task:
+        [found] = self._ask(lambda: reading.each(self._broker, [id]))
+        return found_task(id, found)
+
+    def _store(self, items: Sequence[Submission | TaskwardError]) -> list[Answer]:
+        """Raises BrokerUnavailable."""
+        submissions = [item for item in items if isinstance(item, Submission)]
+        stored = iter(self._ask(lambda: self._broker.submit(submissions)) if submissions else ())
+        replies = [next(stored) if isinstance(item, Submission) else item for item in items]
+        return [reply if isinstance(reply, Submitted | TaskwardError) else refused(reply) for reply in replies]
+
+    def _ask(self, call: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
+        """What the store answers; where there is none, it is asked again for PATIENCE_SECONDS."""
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        pause = FIRST_PAUSE
         while True:
             try:
-                return self._ask_once(method, path, body)
+                return finished(call())
             except BrokerUnavailable:
                 if time.monotonic() + pause > give_up:
                     raise
             time.sleep(pause)
-            pause = min(2 * pause or FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
-
-    def _ask_once(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        try:
-            self._connection.request(method, self._prefix + path, body=body, headers=self._headers)
-            response = self._connection.getresponse()
-            answer = response.read()
-        except (OSError, http.client.HTTPException) as exc:
-            self._connection.close()
-            raise BrokerUnavailable(f"the API did not answer: {exc!r}") from exc
-        if response.status >= 400:
-            raise _error(response.status, answer, response.headers.get("Retry-After", ""))
-        return response.status, answer
+            pause = min(2 * pause, LONGEST_PAUSE)
 
 
-class _Named(msgspec.Struct):
-    id: str
-    state: State = State.QUEUED
-
-
-class _Problem(msgspec.Struct):
-    title: str
-    type: str = ""
-    detail: str = ""
-    pointer: str = ""
-
-
-class _Result(msgspec.Struct):
-    status: int
-    id: str = ""
-    problem: _Problem | None = None
-
-
-class _Batch(msgspec.Struct):
-    results: list[_Result]
-
-
-def _named(item: Item) -> Item:
-    return item if "id" in item else Item(**item, id=str(uuid_utils.uuid7()))
-
-
-def _batches(items: Sequence[bytes]) -> Iterator[bytes]:
-    """Arrays of at most so many items and, if they are more than one, so many bytes."""
-    first = size = 0
-    for n, item in enumerate(items):
-        size += len(item) + 1
-        if n > first and (n - first == MOST_PER_REQUEST or size > LARGEST_REQUEST):
-            yield b"[" + b",".join(items[first:n]) + b"]"
-            first, size = n, len(item) + 1
-    if items:
-        yield b"[" + b",".join(items[first:]) + b"]"
-
-
-def _answer(result: _Result) -> Submitted | TaskwardError:
-    if result.problem is not None:
-        return _error_of(result.problem, retry_after="")
-    return Submitted(result.id, result.status == 202)
-
-
-def _error(status: int, body: bytes, retry_after: str) -> TaskwardError:
+@contextmanager
+def open_blocking_client(redis_url: str, *, config: Config | None = None, queue: str = "") -> Iterator[BlockingClient]:
+    """A client for as long as the block runs, as `open_client` in Trio. Raises ConfigError for a bad URL."""
+    config = config or Config()
+    if queue:
+        config = replace(config, queue=queue)
+    connection = BlockingConnection(redis_url, name="taskward-client")
     try:
-        return _error_of(msgspec.json.decode(body, type=_Problem), retry_after=retry_after)
-    except ValueError:  # a proxy in between says it in its own way
-        kind = BrokerUnavailable if status in (502, 503, 504) else TaskwardError
-        return kind(f"HTTP {status}: {body[:200].decode(errors='replace')}")
-
-
-def _error_of(problem: _Problem, *, retry_after: str) -> TaskwardError:
-    kind = ERRORS.get(problem.type.rpartition("/")[2], TaskwardError)
-    text = problem.detail or problem.title
-    if kind is InvalidTask:
-        return InvalidTask(text, pointer=problem.pointer)
-    if issubclass(kind, QueueFull):
-        return kind(text, retry_after=float(retry_after) if retry_after.isdecimal() else 1.0)
-    return kind(text)
+        yield BlockingClient(Broker.of(config, connection, observe=ignore), Limits.of(config))
+    finally:
+        connection.close()

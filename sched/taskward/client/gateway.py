@@ -88,12 +88,7 @@ class Gateway:
 
     async def get(self, id: str) -> Task:
         """Raises TaskNotFound; DecodeError where the stored bytes are no task."""
-        found = await self._reads(id)
-        if found is None:
-            raise TaskNotFound(f"no task {id[:64]}")
-        if isinstance(found, DecodeError):
-            raise found
-        return found
+        return found_task(id, await self._reads(id))
 
     async def wait(self, id: str, *, seconds: float) -> Task:
         """The task as soon as it is terminal, or else as it is after `seconds`. Raises like `get`."""
@@ -110,10 +105,7 @@ class Gateway:
 
     async def cancel(self, id: str) -> State:
         """End a waiting task, ask a running one to stop. -> the state it is in now. Raises TaskNotFound."""
-        state = await self._broker.cancel(id, cause=CancelCause.USER)
-        if state is None:
-            raise TaskNotFound(f"no task {id[:64]}")
-        return state
+        return found_state(id, await self._broker.cancel(id, cause=CancelCause.USER))
 
     async def _part_by_part(self, items: Sequence[Item]) -> AsyncIterator[Sequence[Item]]:
         for part in in_parts(items):
@@ -129,7 +121,9 @@ class Gateway:
         replies = await self._broker.submit(submissions, closed=closed)
         self._tell(submissions, replies)
         return [
-            reply if isinstance(reply, Submitted) else self._refusal(reply, memory=made.spec.priority in closed)
+            reply
+            if isinstance(reply, Submitted)
+            else refused(reply, self._retry_after(reply.waiting), memory=made.spec.priority in closed)
             for made, reply in zip(submissions, replies, strict=True)
         ]
 
@@ -138,14 +132,6 @@ class Gateway:
 
     async def _read(self, ids: list[str]) -> list[Task | DecodeError | None]:
         return await reading.each(self._broker, ids)
-
-    def _refusal(self, reply: Refusal, *, memory: bool) -> TaskwardError:
-        if reply.conflict:
-            return Conflict(f"task {reply.id} was submitted under this id or idempotency key, and is a different one")
-        retry_after = self._retry_after(reply.waiting)
-        if memory:
-            return MemoryLow(retry_after=retry_after)
-        return QueueFull(f"{reply.waiting} tasks wait already", retry_after=retry_after)
 
     def _tell(self, submissions: Sequence[Submission], replies: Sequence[Submitted | Refusal]) -> None:
         created: dict[str, list[Any]] = defaultdict(list)
@@ -160,6 +146,31 @@ class Gateway:
         for priority in created.keys() | duplicates.keys():
             payloads = created[priority]
             self._observe(TasksSubmitted(priority, len(payloads), duplicates[priority], _total_bytes(payloads)))
+
+
+def refused(reply: Refusal, retry_after: float = 1.0, *, memory: bool = False) -> TaskwardError:
+    """Why the store did not take a task; `memory`: because of its priority Redis has too little left."""
+    if reply.conflict:
+        return Conflict(f"task {reply.id} was submitted under this id or idempotency key, and is a different one")
+    if memory:
+        return MemoryLow(retry_after=retry_after)
+    return QueueFull(f"{reply.waiting} tasks wait already", retry_after=retry_after)
+
+
+def found_task(id: str, found: Task | DecodeError | None) -> Task:
+    """What was read. Raises TaskNotFound, and DecodeError where it is no task."""
+    if found is None:
+        raise TaskNotFound(f"no task {id[:64]}")
+    if isinstance(found, DecodeError):
+        raise found
+    return found
+
+
+def found_state(id: str, state: State | None) -> State:
+    """What a cancel has led to. Raises TaskNotFound."""
+    if state is None:
+        raise TaskNotFound(f"no task {id[:64]}")
+    return state
 
 
 def in_parts(items: Sequence[Item]) -> list[Sequence[Item]]:

@@ -31,7 +31,7 @@ class AsyncClient:
     async def submit(self, type: str, payload: Any = None, **options: Unpack[Options]) -> Submitted:
         """Raises InvalidTask, TaskTooLarge, Conflict and QueueFull. Safe to repeat with the same `id`."""
         body = encode(Item(type=type, payload=payload, **options))
-        return await self._gateway.submit(parse(body, self._limits, _now_ms()))
+        return await self._gateway.submit(parse(body, self._limits, now_ms()))
 
     async def submit_many(self, items: Sequence[Item]) -> list[Answer]:
         """One answer an item, an error in its place where it was not taken. Raises InvalidTask for what is no JSON."""
@@ -46,20 +46,16 @@ class AsyncClient:
     async def _parse_parts(
         self, parts: list[Sequence[Item]], bodies: list[bytes]
     ) -> AsyncIterator[Sequence[Submission | TaskwardError]]:
-        now_ms = _now_ms()
         for part, body in zip(parts, bodies, strict=True):
-            try:
-                yield parse_many(body, self._limits, now_ms)
-            except UnreadableBody:
-                yield [parse_or_error(encode(item), self._limits, now_ms) for item in part]
+            yield parsed(part, body, self._limits)
 
     async def get(self, id: str) -> TaskView:
         """Raises TaskNotFound."""
-        return view(await self._gateway.get(id), _now_ms())
+        return view(await self._gateway.get(id), now_ms())
 
     async def wait(self, id: str, *, seconds: float) -> TaskView:
         """The task as soon as it is terminal, or else as it is after `seconds`. Raises TaskNotFound."""
-        return view(await self._gateway.wait(id, seconds=seconds), _now_ms())
+        return view(await self._gateway.wait(id, seconds=seconds), now_ms())
 
     async def cancel(self, id: str) -> State:
         """-> the state it is in now: `cancelling` while its worker stops it. Raises TaskNotFound."""
@@ -95,5 +91,14 @@ def _ungrouped() -> Iterator[None]:
         raise error from error.__cause__
 
 
-def _now_ms() -> int:
+def parsed(part: Sequence[Item], body: bytes, limits: Limits) -> list[Submission | TaskwardError]:
+    """A part of a batch whose JSON is `body`: each checked as the API checks it, with its error in its place."""
+    try:
+        return parse_many(body, limits, now_ms())
+    except UnreadableBody:
+        return [parse_or_error(encode(item), limits, now_ms()) for item in part]
+
+
+def now_ms() -> int:
+    """The wall clock."""
     return time.time_ns() // 1_000_000

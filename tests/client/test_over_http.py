@@ -1,0 +1,167 @@
+"""The blocking client, over real HTTP."""
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pytest
+import trio
+
+from taskward.api.auth import new_token
+from taskward.broker.embedded import free_port
+from taskward.client import Client
+from taskward.errors import (
+    BrokerUnavailable,
+    ConfigError,
+    Conflict,
+    InvalidTask,
+    QueueFull,
+    TaskNotFound,
+    TaskTooLarge,
+    TaskwardError,
+    UnreadableBody,
+)
+from taskward.task import State
+from tests.api.conftest import Api, Open
+
+
+async def in_thread(work: "partial[None]") -> None:
+    await trio.to_thread.run_sync(work)
+
+
+async def test_a_task_goes_in_and_is_seen_waited_for_and_cancelled(api: Api) -> None:
+    def use() -> None:
+        with Client(api.url) as client:
+            submitted = client.submit("echo", {"a": 1}, priority="high", delay_seconds=60, tags=["x"])
+            assert submitted.created
+            task = client.get(submitted.id)
+            assert (task.payload, task.priority, task.state) == ({"a": 1}, "high", State.SCHEDULED)
+            assert client.wait(submitted.id, seconds=0.01).state is State.SCHEDULED
+            assert client.cancel(submitted.id) is State.CANCELLED
+            assert client.wait(submitted.id, seconds=10).terminal
+
+    await in_thread(partial(use))
+    assert len({event.status for event in api.answered}) == 2
+
+
+async def test_many_go_in_together(api: Api) -> None:
+    def use() -> None:
+        with Client(api.url) as client:
+            answers = client.submit_many([{"type": "echo", "payload": n} for n in range(1000)])
+            assert all(getattr(answer, "created", False) for answer in answers)
+            mixed = client.submit_many([{"type": "echo", "id": "a"}, {"type": "x", "id": "a"}, {"type": ""}])
+            assert [type(answer).__name__ for answer in mixed] == ["Submitted", "Conflict", "InvalidTask"]
+            assert getattr(mixed[2], "pointer", "") == "/type"
+
+    await in_thread(partial(use))
+    assert await api.stored() == 1001
+
+
+async def test_large_ones_go_in_several_requests(api: Api) -> None:
+    def use() -> None:
+        with Client(api.url) as client:
+            answers = client.submit_many([{"type": "echo", "payload": "x" * 250_000}] * 40)
+            assert [getattr(answer, "created", False) for answer in answers] == [True] * 40
+            assert client.submit_many([]) == []
+
+    await in_thread(partial(use))
+    assert [event.status for event in api.answered] == [200] * 3
+
+
+async def test_problems_come_as_the_errors_they_are(open_api: Open) -> None:
+    def use() -> None:
+        with Client(api.url) as client:
+            client.submit("echo", id="a")
+            with pytest.raises(InvalidTask) as invalid:
+                client.submit("echo", priority="urgent")
+            assert invalid.value.pointer == "/priority"
+            with pytest.raises(Conflict):
+                client.submit("other", id="a")
+            with pytest.raises(TaskTooLarge):
+                client.submit("echo", "x" * 300_000)
+            with pytest.raises(UnreadableBody):
+                client.submit("echo", 2**70)
+            with pytest.raises(TaskNotFound):
+                client.get("none")
+            with pytest.raises(QueueFull) as full:
+                client.submit("echo")
+            assert 1 <= full.value.retry_after <= 60
+
+    async with open_api(max_queue_depth=1) as api:
+        await in_thread(partial(use))
+
+
+async def test_a_token_is_shown(open_api: Open, tmp_path: Path) -> None:
+    token, digest = new_token()
+    entry = {"name": "me", "sha256": digest, "scopes": ["submit"]}
+    (tmp_path / "tokens.json").write_text(json.dumps({"tokens": [entry]}))
+
+    def use() -> None:
+        with Client(api.url, token=token) as client:
+            assert client.submit("echo").created
+            with pytest.raises(TaskwardError, match="lacks the scope read"):
+                client.get("x")
+        with Client(api.url) as client, pytest.raises(TaskwardError, match="bearer token"):
+            client.submit("echo")
+
+    async with open_api(api_tokens_file=str(tmp_path / "tokens.json")) as api:
+        await in_thread(partial(use))
+
+
+async def test_a_task_whose_answer_was_lost_is_submitted_once(api: Api) -> None:
+    def use() -> None:
+        with losing_first_answer(api.port) as port, Client(f"http://127.0.0.1:{port}") as client:
+            assert client.get(client.submit("echo").id).type == "echo"
+
+    await in_thread(partial(use))
+    assert await api.stored() == 1
+    assert [event.status for event in api.answered if event.route == "/tasks"] == [202, 200]
+
+
+def test_nobody_there_is_told_after_the_patience() -> None:
+    with Client(f"http://127.0.0.1:{free_port()}", patience=0.15) as client, pytest.raises(BrokerUnavailable):
+        client.submit("echo")
+
+
+def test_what_is_no_address_is_refused() -> None:
+    for url in ("127.0.0.1:8080", "ftp://x", "http://"):
+        with pytest.raises(ConfigError):
+            Client(url)
+
+
+@contextlib.contextmanager
+def losing_first_answer(port: int) -> Iterator[int]:
+    """A proxy to `port` that ends the first connection where the answer should come. -> its own port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                for n in count():
+                    ours, _ = listener.accept()
+                    theirs = socket.create_connection(("127.0.0.1", port))
+                    threading.Thread(target=copy, args=(ours, theirs)).start()
+                    if n == 0:
+                        theirs.recv(1)
+                        ours.shutdown(socket.SHUT_RDWR)
+                    else:
+                        threading.Thread(target=copy, args=(theirs, ours)).start()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+
+
+def copy(one: socket.socket, other: socket.socket) -> None:
+    """Until either end is gone."""
+    with one, other, contextlib.suppress(OSError):
+        while data := one.recv(65_536):
+            other.sendall(data)
