@@ -250,15 +250,16 @@ async def one_claimed_ahead(workshop: Workshop) -> AsyncIterator[tuple[Pool, str
     ids = [await workshop.submit("long") for _ in range(3)]
     async with workshop.working(concurrency=2) as pool:
         await workshop.said.wait_for(TaskStarted, count=2)
-        pool._ahead = 1
+        pool._pace = 10.0
         pool._kick.set()
         assert (await workshop.until(ids[2], State.RUNNING)).attempt == 1
         yield pool, ids[2], let_go
 
 
 async def test_what_was_claimed_ahead_is_given_back_where_no_slot_comes(workshop: Workshop) -> None:
-    async with one_claimed_ahead(workshop) as (_, id, let_go):
+    async with one_claimed_ahead(workshop) as (pool, id, let_go):
         assert (await workshop.until(id, State.QUEUED)).attempt == 0
+        assert pool._ahead == 0
         assert len(workshop.said.of(TaskStarted)) == 2
         let_go.set()
         task = await workshop.until(id)

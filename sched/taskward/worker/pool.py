@@ -25,10 +25,14 @@ from taskward.worker.executor import Executor
 from taskward.worker.running import Running
 
 MOST_PER_STEP = 256
+# Fewer slots are asked for all at once: a round trip each would cost more than it wins.
+LEAST_PER_STEP = 8
 # An idle worker is woken by markers. This is the net under them, not the way it learns of work.
 IDLE_SECONDS = 5.0
 # A task claimed ahead of a free slot waits about one round trip for it. Where slots do not come, it is given back.
 AHEAD_SECONDS = 0.5
+# Of the most attempts that have ended in a round trip, what is still expected of the next one.
+PACE_KEPT = 0.95
 
 Span = Callable[[Lease], AbstractContextManager[object]]
 
@@ -78,10 +82,10 @@ class Pool:
         self._span = span
         # Slots that have no task. Below zero: so many tasks have no slot yet.
         self._free = concurrency
-        # Slots that are likely to be free at the end of the next round trip: they are claimed for now.
-        self._ahead = 0
+        # The most attempts that ended in a round trip lately.
+        self._pace = 0.0
         # Half the slots at a time: one half works while the store is asked for the other.
-        self._most_per_claim = min(MOST_PER_STEP, max(10, concurrency // 2))
+        self._most_per_claim = min(MOST_PER_STEP, max(LEAST_PER_STEP, concurrency // 2))
         self._ended: list[_Ended] = []
         self._number = 0
         self._claiming = True
@@ -142,15 +146,16 @@ class Pool:
             claim = self._claim(0 if self._asleep or not self._claiming else self._free + self._ahead)
             if ended or claim.wanted:
                 step = await self._step(ended, claim, outage)
-                self._look_ahead(len(ended), len(self._ended))
+                self._pace = max(len(self._ended), PACE_KEPT * self._pace)
                 self._record(ended, step)
                 self._hand_out(step, claim)
             else:
                 await self._until_kicked()
 
-    def _look_ahead(self, before: int, meanwhile: int) -> None:
-        """From how many attempts had ended `before` a round trip and `meanwhile`: as many will until the next ends."""
-        self._ahead = min(before + meanwhile, self.concurrency // 2) if meanwhile else 0
+    @property
+    def _ahead(self) -> int:
+        """Slots that are likely to be free at the end of the next round trip: they are claimed for now."""
+        return min(int(self._pace), self.concurrency // 2)
 
     async def _until_kicked(self) -> None:
         if self._free < 0:
@@ -270,7 +275,8 @@ class Pool:
             self._observe(SlotsChanged(self.busy, self.concurrency))
 
     def _give_all_back(self) -> None:
-        """What no slot has taken yet."""
+        """What no slot has taken yet. Nothing more is claimed ahead until tasks end quickly again."""
+        self._pace = 0.0
         with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel):
             while True:
                 self._give_back(self._receive.receive_nowait())
