@@ -11,7 +11,8 @@ import redis
 import trio
 
 from taskward import child
-from taskward.broker.embedded import free_port, server_command
+from taskward.broker.embedded import server_command
+from tests.support.ports import free_ports
 
 START_SECONDS = 30.0
 
@@ -24,7 +25,7 @@ class Server:
 
     def __init__(self, folder: Path, *, fsync: str = "always", options: Sequence[str] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
+        [self.port] = free_ports(1)
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.admin = redis.Redis(port=self.port, decode_responses=True, socket_timeout=10)
         self._log = folder / "server.log"

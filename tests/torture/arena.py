@@ -24,9 +24,10 @@ from taskward.config import Config
 from taskward.events import ignore
 from taskward.maintenance.auditor import audit
 from taskward.task import State
-from tests.end_to_end.system import environment, free_ports, taskward
+from tests.end_to_end.system import environment, taskward
 from tests.faults.proxy import Proxy
 from tests.faults.server import Server
+from tests.support.ports import free_ports
 from tests.torture.handlers import LEDGER
 from tests.torture.plan import COUNTS, Fault
 
