@@ -147,16 +147,16 @@ async def test_an_outage_is_the_result_of_what_it_meets(open_api: Open, monkeypa
 
 async def meet_an_outage(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
-    submit = api.broker.submit
+    store = api.broker.store
 
-    async def failing(submissions: Any, **options: Any) -> Any:
+    async def failing(packed: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > 1:
             raise BrokerUnavailable
-        return await submit(submissions, **options)
+        return await store(packed)
 
-    monkeypatch.setattr(api.broker, "submit", failing)
+    monkeypatch.setattr(api.broker, "store", failing)
     answer = await api.http.post("/tasks/batch", json=[{"type": "echo"}] * 5)
     assert [result["status"] for result in answer.json()["results"]] == [202, 202, 503, 503, 503]
     answer = await api.http.post("/tasks/batch", json=[{"type": "echo"}] * 5)

@@ -76,16 +76,16 @@ async def test_an_outage_is_the_answer_of_what_was_not_stored(
     local: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = 0
-    store = Broker.submit
+    store = Broker.store
 
-    async def failing(broker: Broker, submissions: Any, **options: Any) -> Any:
+    async def failing(broker: Broker, packed: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls != 1:
             raise BrokerUnavailable
-        return await store(broker, submissions, **options)
+        return await store(broker, packed)
 
-    monkeypatch.setattr(Broker, "submit", failing)
+    monkeypatch.setattr(Broker, "store", failing)
     items: list[Item] = [{"type": "echo"}, {"type": ""}] * 600
     answers = await local.submit_many(items)
     assert [type(answer) for answer in answers[:512:2]] == [Submitted] * 256

@@ -1,8 +1,10 @@
 """/tasks/batch: many submissions in one request, as a JSON array or as a stream of lines; one result each."""
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 import msgspec
+import trio
 from quart import Response
 from werkzeug.exceptions import RequestTimeout
 
@@ -13,8 +15,8 @@ from taskward.api.requests import body, exchange, require_content_type
 from taskward.api.routes import Route
 from taskward.api.service import Service
 from taskward.api.streaming import respond_stream
-from taskward.client.ahead import made_ahead
-from taskward.client.gateway import Answer, in_parts
+from taskward.client.ahead import made_ahead, worked_ahead
+from taskward.client.gateway import AT_ONCE, Answer, in_parts
 from taskward.errors import BrokerUnavailable, TaskTooLarge, TaskwardError
 from taskward.events import SubmissionRefused
 from taskward.submission import parse_lines, parse_many, parse_or_error
@@ -66,7 +68,7 @@ async def submit_batch(service: Service) -> Response:
     """200 with a result per task, whatever became of it; a stream is answered as it comes."""
     if require_content_type(JSON, NDJSON) == NDJSON:
         parsed = made_ahead(_parse_chunks(service, body().chunks()), exchange(), most=1)
-        stored = made_ahead(_store_parts(service, parsed), exchange(), most=1)
+        stored = worked_ahead(parsed, partial(_store_patiently, service, trio.Lock()), exchange(), at_once=AT_ONCE)
         return respond_stream(_answer_parts(service, stored), exchange())
     return respond(await accept_batch(service, await body().read(service.max_body_bytes)))
 
@@ -79,13 +81,6 @@ async def _parse_chunks(service: Service, chunks: AsyncIterator[bytes]) -> Async
                 yield _parse_lines(part, service)
     except RequestTimeout as exc:
         yield exc
-
-
-async def _store_parts(
-    service: Service, parts: AsyncIterator[Items | RequestTimeout]
-) -> AsyncIterator[list[Answer] | RequestTimeout]:
-    async for items in parts:
-        yield items if isinstance(items, RequestTimeout) else await _store_patiently(service, items)
 
 
 async def _answer_parts(service: Service, parts: AsyncIterator[list[Answer] | RequestTimeout]) -> AsyncIterator[bytes]:
@@ -124,10 +119,14 @@ def _parse_lines(lines: Sequence[bytes], service: Service) -> Items:
     return [too_large if len(line) > most else parse_or_error(line, service.limits, now_ms) for line in lines]
 
 
-async def _store_patiently(service: Service, items: Items) -> list[Answer]:
+async def _store_patiently(
+    service: Service, turn: trio.Lock, items: Items | RequestTimeout
+) -> list[Answer] | RequestTimeout:
     """For a stream, whose status is out already: an outage is the result of each item it meets."""
+    if isinstance(items, RequestTimeout):
+        return items
     try:
-        return await service.gateway.submit_many(service.traced_all(items))
+        return await service.gateway.submit_many(service.traced_all(items), turn=turn)
     except BrokerUnavailable as exc:
         return [exc if isinstance(item, Submission) else item for item in items]
 

@@ -10,7 +10,7 @@ import trio
 from taskward.broker import messages, script
 from taskward.broker.connection import Argument, Connection
 from taskward.broker.keys import Keys
-from taskward.broker.messages import Refusal, Settlement, Step
+from taskward.broker.messages import Packed, Refusal, Settlement, Step
 from taskward.config import Config
 from taskward.errors import BrokerRefused, BrokerUnavailable
 from taskward.events import BrokerCalled, Observer, QueueSampled, TaskReaped
@@ -136,25 +136,28 @@ class Broker:
 
         No new task of a `closed` priority is taken, nor of one whose share of max_queue_depth is used up.
         """
+        answers: list[Submitted | Refusal] = []
+        for packed in self.packed(submissions, closed=closed):
+            answers += messages.submitted(packed, await self.store(packed))
+        return answers
+
+    def packed(self, submissions: Sequence[Submission], *, closed: Collection[str] = ()) -> list[Packed]:
+        """The first third of `submit`, apart: what goes to the store, in one call if it fits."""
         limits = self._limits
         if closed:
             limits = [-1 if n in closed else limit for n, limit in zip(self.priorities, limits, strict=True)]
         tasks: list[str] = []
         for submission in submissions:
             tasks += messages.submission_texts(submission, priority=self._index[submission.spec.priority])
-        packed = msgspec.msgpack.encode(tasks)
-        if len(packed) > LARGEST_CALL and len(submissions) > 1:
+        text = msgspec.msgpack.encode(tasks)
+        if len(text) > LARGEST_CALL and len(submissions) > 1:
             half = len(submissions) // 2
-            first = await self.submit(submissions[:half], closed=closed)
-            return first + await self.submit(submissions[half:], closed=closed)
-        replicas = self._terms.wait_replicas
-        args: list[Argument] = [self._terms.idempotency_ttl_ms, replicas, *limits, packed]
-        waiting, codes, *there = await self.call("submit", args, replicas=replicas)
-        holders = iter(there)
-        return [
-            messages.submitted(code, submission.id, holders, waiting)
-            for submission, code in zip(submissions, codes.decode(), strict=True)
-        ]
+            return self.packed(submissions[:half], closed=closed) + self.packed(submissions[half:], closed=closed)
+        return [Packed(submissions, [self._terms.idempotency_ttl_ms, self._terms.wait_replicas, *limits, text])]
+
+    async def store(self, packed: Packed) -> Sequence[Any]:
+        """The second: there and back. The third is `messages.submitted`."""
+        return await self.call("submit", packed.arguments, replicas=self._terms.wait_replicas)  # type: ignore[no-any-return]
 
     async def step(
         self,

@@ -1,7 +1,7 @@
 """What goes to the scripts and comes back: arguments and replies, as the values the verbs deal in."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 import msgspec
 
@@ -19,6 +19,13 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     lease: Lease
     decision: Decision
     line: bytes = b""
+
+
+class Packed(NamedTuple):
+    """Submissions, and the arguments with which they go to submit.lua."""
+
+    submissions: Sequence[Submission]
+    arguments: list[Argument]
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -60,8 +67,18 @@ def _due(spec: Spec) -> str:
     return "" if spec.run_at_ms is None else str(spec.run_at_ms)
 
 
-def submitted(code: str, id: str, holders: Iterator[bytes], waiting: int) -> Submitted | Refusal:
-    """What submit.lua's digit means for a task; `holders` are the ids it names, in their order."""
+def submitted(packed: Packed, reply: Sequence[Any]) -> list[Submitted | Refusal]:
+    """What submit.lua answers, for each task."""
+    waiting, codes, *there = reply
+    holders = iter(there)
+    return [
+        _submitted(code, submission.id, holders, waiting)
+        for submission, code in zip(packed.submissions, codes.decode(), strict=True)
+    ]
+
+
+def _submitted(code: str, id: str, holders: Iterator[bytes], waiting: int) -> Submitted | Refusal:
+    """What its digit means; `holders` are the ids it names, in their order."""
     match code:
         case "1":
             return Submitted(id, True)

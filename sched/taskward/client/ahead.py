@@ -1,7 +1,7 @@
-"""Parts made ahead of whoever works on them: while the store has one, the next is parsed."""
+"""Parts made ahead of whoever works on them, and worked on side by side, in their order."""
 
-from collections.abc import AsyncIterator
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Generic, TypeVar
 
 import trio
 
@@ -10,6 +10,7 @@ PASSES = 2
 
 
 Part = TypeVar("Part")
+Value = TypeVar("Value")
 
 
 def made_ahead(parts: AsyncIterator[Part], nursery: trio.Nursery, *, most: int) -> AsyncIterator[Part]:
@@ -22,13 +23,62 @@ def made_ahead(parts: AsyncIterator[Part], nursery: trio.Nursery, *, most: int) 
     return _taken(receive)
 
 
+def worked_ahead(
+    parts: AsyncIterator[Part], work: Callable[[Part], Awaitable[Value]], nursery: trio.Nursery, *, at_once: int
+) -> AsyncIterator[Value]:
+    """What `work` makes of the parts, begun and answered in their order; each has a Trio task in `nursery`.
+
+    What `parts` or `work` raises ends the nursery.
+    """
+    send, receive = trio.open_memory_channel[_UnderWay[Value]](at_once - 1)
+    nursery.start_soon(_begin, parts, work, nursery, send)
+    return _done(receive)
+
+
+class _UnderWay(Generic[Value]):
+    """`value` is there once it is done."""
+
+    value: Value
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+
+
+async def _begin(
+    parts: AsyncIterator[Part],
+    work: Callable[[Part], Awaitable[Value]],
+    nursery: trio.Nursery,
+    send: "trio.MemorySendChannel[_UnderWay[Value]]",
+) -> None:
+    async def do(part: Part, under_way: _UnderWay[Value]) -> None:
+        under_way.value = await work(part)
+        under_way.done.set()
+
+    async with send:
+        async for part in parts:
+            under_way = _UnderWay[Value]()
+            await send.send(under_way)
+            nursery.start_soon(do, part, under_way)
+            await let_go()
+
+
+async def _done(receive: "trio.MemoryReceiveChannel[_UnderWay[Value]]") -> AsyncIterator[Value]:
+    async for under_way in receive:
+        await under_way.done.wait()
+        yield under_way.value
+
+
 async def _make(parts: AsyncIterator[Part], send: trio.MemorySendChannel[Part]) -> None:
     async with send:
         async for part in parts:
             await send.send(part)
-            # Making the next may hold up the loop: what was taken has to be on its way before.
-            for _ in range(PASSES):
-                await trio.lowlevel.checkpoint()
+            await let_go()
+
+
+async def let_go() -> None:
+    """Before a work that holds up the loop: what others were handed has to be on its way."""
+    for _ in range(PASSES):
+        await trio.lowlevel.checkpoint()
 
 
 async def _taken(receive: trio.MemoryReceiveChannel[Part]) -> AsyncIterator[Part]:

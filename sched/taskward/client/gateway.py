@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from taskward.broker import reading
+from taskward.broker import messages, reading
 from taskward.broker.batch import Batcher
 from taskward.broker.broker import MOST_PER_CALL, Broker
-from taskward.broker.messages import Refusal
+from taskward.broker.messages import Packed, Refusal
+from taskward.client.ahead import let_go, worked_ahead
 from taskward.errors import BrokerUnavailable, Conflict, DecodeError, MemoryLow, QueueFull, TaskNotFound, TaskwardError
 from taskward.events import Observer, TasksSubmitted
 from taskward.task import CancelCause, State, Submission, Submitted, Task
@@ -18,6 +19,9 @@ from taskward.task import CancelCause, State, Submission, Submitted, Task
 # For so long a call that found no Redis is repeated before the caller hears of it.
 PATIENCE_SECONDS = 2.0
 READS_PER_CALL = 64
+# Parts under way: of one batch, while the store works on one, the next is packed for it; of different batches, both
+# are in the store's hands.
+AT_ONCE = 2
 # Looks at a task somebody waits for: the first pause, and the longest.
 FIRST_LOOK_SECONDS = 0.005
 LONGEST_LOOK_SECONDS = 0.2
@@ -46,7 +50,7 @@ class Gateway:
         self._retry_after = retry_after
         self._closed = closed
         self._single = Batcher(self._store, most=MOST_PER_CALL, patience=PATIENCE_SECONDS)
-        self._bulk = Batcher(self._store_bulk, most=1, patience=PATIENCE_SECONDS, calls=2)
+        self._bulk = Batcher(self._store_packed, most=1, patience=PATIENCE_SECONDS, calls=AT_ONCE)
         self._reads = Batcher(self._read, most=READS_PER_CALL, patience=PATIENCE_SECONDS)
         self.closing = trio.Event()
 
@@ -63,27 +67,38 @@ class Gateway:
             raise answer
         return answer
 
-    async def submit_many(self, items: Sequence[Submission | TaskwardError]) -> list[Answer]:
+    async def submit_many(
+        self, items: Sequence[Submission | TaskwardError], *, turn: trio.Lock | None = None
+    ) -> list[Answer]:
         """Store many: for each what `submit` would return or raise; errors among the items stay in their places.
 
-        BrokerUnavailable is raised where nothing was stored; later it is the answer of all that were not.
+        BrokerUnavailable is raised where nothing was stored; later it is the answer of all that were not. Of at most
+        MOST_PER_CALL items, those with an earlier `turn` are stored first.
         """
+        if len(items) <= MOST_PER_CALL:
+            return await self._store_part(items, turn or trio.Lock())
         return await self.submit_parts(self._part_by_part(items))
 
     async def submit_parts(self, parts: AsyncIterator[Sequence[Submission | TaskwardError]]) -> list[Answer]:
-        """The same for many in parts of at most MOST_PER_CALL, stored one after the other."""
-        answers: list[Answer] = []
+        """The same for many in parts of at most MOST_PER_CALL, which are stored in their order, AT_ONCE under way."""
         outage: BrokerUnavailable | None = None
-        async for part in parts:
+        turn = trio.Lock()
+
+        async def store(part: Sequence[Submission | TaskwardError]) -> list[Answer]:
+            nonlocal outage
             if outage is None:
                 try:
-                    answers += await self._store_part(part)
-                    continue
+                    return await self._store_part(part, turn)
                 except BrokerUnavailable as exc:
-                    if not any(isinstance(answer, Submitted) for answer in answers):
-                        raise
                     outage = exc
-            answers += [outage if isinstance(item, Submission) else item for item in part]
+            return [outage if isinstance(item, Submission) else item for item in part]
+
+        answers: list[Answer] = []
+        async with trio.open_nursery() as storing:
+            async for stored in worked_ahead(parts, store, storing, at_once=AT_ONCE):
+                answers += stored
+        if outage is not None and not any(isinstance(answer, Submitted) for answer in answers):
+            raise outage
         return answers
 
     async def get(self, id: str) -> Task:
@@ -111,14 +126,30 @@ class Gateway:
         for part in in_parts(items):
             yield part
 
-    async def _store_part(self, part: Sequence[Submission | TaskwardError]) -> list[Answer]:
+    async def _store_part(self, part: Sequence[Submission | TaskwardError], turn: trio.Lock) -> list[Answer]:
+        """Packed and read while the store works on others; there it is when it is its turn."""
         submissions = [item for item in part if isinstance(item, Submission)]
-        stored = iter(await self._bulk(submissions) if submissions else ())
+        closed = self._closed()
+        replies: list[Submitted | Refusal] = []
+        for packed in self._broker.packed(submissions, closed=closed) if submissions else ():
+            async with turn:
+                reply = await self._bulk(packed)
+            await let_go()
+            replies += messages.submitted(packed, reply)
+        stored = iter(self._said(submissions, replies, closed))
         return [next(stored) if isinstance(item, Submission) else item for item in part]
+
+    async def _store_packed(self, calls: list[Packed]) -> list[Sequence[Any]]:
+        return [await self._broker.store(packed) for packed in calls]
 
     async def _store(self, submissions: Sequence[Submission]) -> list[Answer]:
         closed = self._closed()
-        replies = await self._broker.submit(submissions, closed=closed)
+        return self._said(submissions, await self._broker.submit(submissions, closed=closed), closed)
+
+    def _said(
+        self, submissions: Sequence[Submission], replies: Sequence[Submitted | Refusal], closed: Collection[str]
+    ) -> list[Answer]:
+        """What the store has answered, as it is told here."""
         self._tell(submissions, replies)
         return [
             reply
@@ -126,9 +157,6 @@ class Gateway:
             else refused(reply, self._retry_after(reply.waiting), memory=made.spec.priority in closed)
             for made, reply in zip(submissions, replies, strict=True)
         ]
-
-    async def _store_bulk(self, parts: list[Sequence[Submission]]) -> list[list[Answer]]:
-        return [await self._store(part) for part in parts]
 
     async def _read(self, ids: list[str]) -> list[Task | DecodeError | None]:
         return await reading.each(self._broker, ids)
