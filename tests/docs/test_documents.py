@@ -98,3 +98,20 @@ def test_metrics_named_in_the_readme_exist() -> None:
     metrics = {name for name in named if name.endswith(("_total", "_seconds", "_depth", "_inflight"))}
     fields_of_a_task = {"delay_seconds", "timeout_seconds"}
     assert metrics - fields_of_a_task <= names
+
+
+def test_the_comparison_of_the_readme_is_what_was_measured() -> None:
+    measured = {
+        row[0]: [row[at] for at in (1, 2, 3, 4, 6, 7)] for row in _rows(text_of("docs/benchmarks.md"), "taskward")
+    }
+    shown = _rows(text_of("README.md").replace("**", ""), "Taskward")
+    assert len(shown) >= 5
+    for name, *numbers in shown:
+        assert numbers == measured[name.partition(" ")[0].lower()], name
+
+
+def _rows(text: str, first: str) -> list[list[str]]:
+    """The cells of a table's rows, from the one that begins with `first`."""
+    table = re.search(rf"^\| {first} .*\n(?:\|.*\n)*", text, re.MULTILINE)
+    assert table is not None
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines()]

@@ -10,6 +10,8 @@ from tests.end_to_end import traffic
 from tests.end_to_end.prometheus import MISSING, installed, prometheus
 from tests.end_to_end.system import ROOT, dev
 
+PICTURE = ROOT / "grafana/picture"
+
 
 def main() -> int:
     """-> the exit code of the drawing."""
@@ -21,12 +23,21 @@ def main() -> int:
     if not installed():
         print(MISSING, file=sys.stderr)
         return 2
+    if not (PICTURE / "node_modules").is_dir():  # said now, not after a quarter of an hour
+        print(f"npm ci --prefix {PICTURE} comes first", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with dev(folder, WORKER_CONCURRENCY="40") as (_, api, ports), prometheus(folder, **ports) as scraped:
             traffic.run(api, seconds=60 * options.minutes)
-            draw = ROOT / "grafana/picture/make.py"
-            command = [sys.executable, str(draw), "--prometheus", scraped.url, "--minutes", str(options.minutes)]
+            command = [
+                sys.executable,
+                str(PICTURE / "make.py"),
+                "--prometheus",
+                scraped.url,
+                "--minutes",
+                str(options.minutes),
+            ]
             command += ["--out", str(options.out), *(["--png", str(options.png)] if options.png else [])]
             return subprocess.run(command, check=False).returncode
 

@@ -127,7 +127,7 @@ class Gateway:
             yield part
 
     async def _store_part(self, part: Sequence[Submission | TaskwardError], turn: trio.Lock) -> list[Answer]:
-        """Packed and read while the store works on others; there it is when it is its turn."""
+        """Packing and reading overlap with the store's work on other parts; in the store it waits for its turn."""
         submissions = [item for item in part if isinstance(item, Submission)]
         closed = self._closed()
         replies: list[Submitted | Refusal] = []
