@@ -1,6 +1,6 @@
 """redrive.lua: dead tasks back into their queue, waiting ones to its end, and nothing else anywhere."""
 
-from taskward.policy.retry import Bury, Complete, RetryIn
+from taskward.policy.retry import Bury, RetryIn
 from tests.support.rig import TERMS, Rig
 from tests.support.store import record
 
@@ -49,13 +49,8 @@ async def test_they_keep_their_priority_and_the_order_of_the_call(rig: Rig) -> N
 
 
 async def test_only_what_is_dead_is_redriven(rig: Rig) -> None:
-    await rig.submit("scheduled", delay_ms=5000)
-    _, retrying, succeeded = await rig.running("running", "retrying", "succeeded")
-    await rig.settle(retrying, RetryIn(9.0, "exception"))
-    await rig.settle(succeeded, Complete(b"1"))
-    await rig.submit("queued")
+    ids = await rig.one_of_each_that_is_not_dead()
     before = rig.store.read()
-    ids = ["scheduled", "running", "retrying", "succeeded", "queued", "nobody"]
     assert await rig.broker.redrive(ids) == [False] * 6
     assert rig.store.read() == before
 

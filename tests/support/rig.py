@@ -10,7 +10,7 @@ from taskward.broker.broker import Broker, Terms
 from taskward.broker.connection import Connection
 from taskward.broker.messages import Refusal, Settlement, Step
 from taskward.events import Event
-from taskward.policy.retry import Decision
+from taskward.policy.retry import Complete, Decision, RetryIn
 from taskward.task import Lease, Spec, Submission, Submitted
 from tests.support.clock import Clock
 from tests.support.store import Store
@@ -91,6 +91,15 @@ class Rig:
         leases = await self.claim(len(ids))
         assert [lease.id for lease in leases] == list(ids)
         return leases
+
+    async def one_of_each_that_is_not_dead(self) -> list[str]:
+        """-> their ids, and one of nobody's."""
+        await self.submit("scheduled", delay_ms=5000)
+        _, retrying, succeeded = await self.running("running", "retrying", "succeeded")
+        await self.settle(retrying, RetryIn(9.0, "exception"))
+        await self.settle(succeeded, Complete(b"1"))
+        await self.submit("queued")
+        return ["scheduled", "running", "retrying", "succeeded", "queued", "nobody"]
 
     async def settle(self, lease: Lease, decision: Decision, line: bytes = b"") -> str:
         """The verdict."""

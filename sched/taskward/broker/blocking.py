@@ -97,5 +97,6 @@ def finished(coroutine: Coroutine[Any, Any, Value]) -> Value:
     try:
         coroutine.send(None)
     except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
+        value: Value = stop.value
+        return value
     raise RuntimeError(f"{coroutine} waits for Trio")

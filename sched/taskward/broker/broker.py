@@ -157,7 +157,8 @@ class Broker:
 
     async def store(self, packed: Packed) -> Sequence[Any]:
         """The second: there and back. The third is `messages.submitted`."""
-        return await self.call("submit", packed.arguments, replicas=self._terms.wait_replicas)  # type: ignore[no-any-return]
+        reply: Sequence[Any] = await self.call("submit", packed.arguments, replicas=self._terms.wait_replicas)
+        return reply
 
     async def step(
         self,

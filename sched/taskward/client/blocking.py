@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, TypeVar, Unpack
 
 from taskward.broker import reading
@@ -21,7 +20,7 @@ from taskward.client.gateway import (
     in_parts,
     refused,
 )
-from taskward.client.local import now_ms, parsed
+from taskward.client.local import now_ms, parsed, settings
 from taskward.client.view import TaskView, view
 from taskward.config import Config
 from taskward.errors import BrokerUnavailable, TaskwardError
@@ -114,9 +113,7 @@ class BlockingClient:
 @contextmanager
 def open_blocking_client(redis_url: str, *, config: Config | None = None, queue: str = "") -> Iterator[BlockingClient]:
     """A client for as long as the block runs, as `open_client` in Trio. Raises ConfigError for a bad URL."""
-    config = config or Config()
-    if queue:
-        config = replace(config, queue=queue)
+    config = settings(config, queue)
     connection = BlockingConnection(redis_url, name="taskward-client")
     try:
         yield BlockingClient(Broker.of(config, connection, observe=ignore), Limits.of(config))

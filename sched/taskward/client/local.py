@@ -67,9 +67,7 @@ async def open_client(redis_url: str, *, config: Config | None = None, queue: st
     """A client for as long as the block runs. `config` has the priorities and limits of the service; `queue`, where
     given, stands for its queue.
     """
-    config = config or Config()
-    if queue:
-        config = replace(config, queue=queue)
+    config = settings(config, queue)
     with _ungrouped():
         async with open_connection(redis_url, name="taskward-client") as connection, trio.open_nursery() as background:
             broker = Broker.of(config, connection, observe=ignore)
@@ -89,6 +87,12 @@ def _ungrouped() -> Iterator[None]:
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             [error] = error.exceptions
         raise error from error.__cause__
+
+
+def settings(config: Config | None, queue: str) -> Config:
+    """What a client goes by: `config` or the defaults, with another queue where one is named."""
+    config = config or Config()
+    return replace(config, queue=queue) if queue else config
 
 
 def parsed(part: Sequence[Item], body: bytes, limits: Limits) -> list[Submission | TaskwardError]:
