@@ -1,6 +1,5 @@
 """Service: what the routes work with, put together once."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import trio
 from taskward.api.auth import Guard
 from taskward.api.sampling import Sampling
 from taskward.broker.broker import Broker
+from taskward.client import local
 from taskward.client.gateway import Gateway
 from taskward.config import Config
 from taskward.errors import TaskwardError
@@ -32,11 +32,6 @@ class Traces(Protocol):
 
     def submitting(self, headers: Mapping[str, str], *, priority: str) -> Mapping[str, str]:
         """The headers a new task is to be stored with."""
-
-
-def unix_ms() -> int:
-    """The wall clock."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +56,7 @@ class Service:
         broker: Broker,
         *,
         observe: Observer,
-        now_ms: Callable[[], int] = unix_ms,
+        now_ms: Callable[[], int] = local.now_ms,
         traces: Traces | None = None,
     ) -> Self:
         """`traces` None: nothing is traced. Raises ConfigError where the tokens file cannot be used."""

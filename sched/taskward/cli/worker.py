@@ -2,7 +2,6 @@
 
 import gc
 import os
-import time
 from functools import partial
 
 import trio
@@ -13,6 +12,7 @@ from taskward.broker.connection import open_connection
 from taskward.broker.lifeline import Lifeline
 from taskward.cli.process import Telemetry, bound, new_instance_id, open_telemetry, trusted
 from taskward.cli.signals import stop_on_signal
+from taskward.client.local import now_ms
 from taskward.config import Config, split_addr
 from taskward.errors import BrokerUnavailable
 from taskward.events import Lifecycle, Observer
@@ -119,7 +119,7 @@ class _Worker:
             metrics_addr=metrics_addr,
             types=sorted(app.handlers),
             work=telemetry.metrics.work_totals,
-            now_ms=lambda: time.time_ns() // 1_000_000,
+            now_ms=now_ms,
         )
 
     async def serve(self) -> int:
