@@ -15,7 +15,7 @@ NAMES = sorted(entry.name.removesuffix(".lua") for entry in FOLDER.iterdir() if 
 SCRIPTS = [name for name in NAMES if name != "prelude"]
 
 # A call's command and the expression that names its key.
-CALL = re.compile(r"\b(?:call|in_chunks)\('([A-Z]+)'(?:, ([\w.]+(?:\[[^]]*\])?))?")
+CALL = re.compile(r"\b(?:call|in_chunks)\('([A-Z]+)'(?:, (unpack\(\w+\)|[\w.]+(?:\[[^]]*\])?))?")
 KEYLESS = {"INFO", "TIME", "PUBLISH"}
 WRITES = re.compile(r"'(?:SET|DEL|[HLRSZ](?:SET|SETNX|DEL|PUSH|POP|ADD|REM|REMRANGEBYRANK))'")
 # Locals that stand for a declared key: loop variables and parameters over declared names only.
@@ -78,7 +78,7 @@ def test_it_touches_declared_keys_only(name: str) -> None:
     for command, key in CALL.findall(_body(name)):
         if command in KEYLESS:
             continue
-        plain = key.partition("[")[0]
+        plain = re.sub(r"\[.*|^unpack\(|\)$", "", key)  # one of a family, or all of it
         assert key in loaded.named or (key != plain and plain in loaded.families) or key in ALIASES.get(name, set()), (
             f"{command} {key}"
         )

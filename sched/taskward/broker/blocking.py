@@ -4,6 +4,7 @@ Broker's verbs wait for nothing but their connection. Over this one they run to 
 """
 
 import os
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from redis.retry import Retry
 
 from taskward.broker import sentinel
 from taskward.broker.connection import CALL_SECONDS, Connection, translated
-from taskward.broker.wire import CONNECT_SECONDS
+from taskward.broker.wire import CONNECT_SECONDS, LOOK_SECONDS
 from taskward.errors import BrokerUnavailable, ConfigError
 
 Value = TypeVar("Value")
@@ -64,6 +65,9 @@ class BlockingConnection(Connection):
         connection = self._idle.pop() if self._idle else self._connected()
         try:
             connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
+            look_until = time.perf_counter() + LOOK_SECONDS
+            while time.perf_counter() < look_until and not connection.can_read():
+                pass
             replies = [_reply(connection) for _ in commands]
         except BaseException:
             connection.disconnect()  # what still comes is nobody's answer

@@ -158,14 +158,16 @@ def translated() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_connection(url: str, *, name: str, wire: bool = True) -> AsyncIterator[Connection]:
+async def open_connection(
+    url: str, *, name: str, wire: bool = True, look_seconds: float = 0.0
+) -> AsyncIterator[Connection]:
     """Open the asyncio loop that redis-py needs, and a client in it; nothing is sent until the first call.
 
     `redis://`, `rediss://`, `unix://`, and `redis+sentinel://host:port,host:port/service/db`. `wire=False` sends
-    everything by redis-py. Raises ConfigError for a URL that is none of these.
+    everything by redis-py. `look_seconds`: see wire.Plain. Raises ConfigError for a URL that is none of these.
     """
     client = _client(url, name)
-    dialer = None if sentinel.is_sentinel(url) or not wire else Dialer(url, name=name)
+    dialer = None if sentinel.is_sentinel(url) or not wire else Dialer(url, name=name, look_seconds=look_seconds)
     async with trio_asyncio.open_loop():
         try:
             if dialer is not None:

@@ -22,6 +22,8 @@ STOP_SECONDS = 10.0
 SERVERS = ("valkey-server", "redis-server")
 # The scripts use flags (#!lua flags=allow-oom) that came with version 7.
 OLDEST = 7
+# glibc keeps seven freed blocks of a size at hand, a script frees hundreds: a sixth of a small script's time.
+MALLOC = "GLIBC_TUNABLES=glibc.malloc.tcache_count=2000"
 # Said by the server itself after it has read its data: unlike an answer on the port, it cannot be another server's.
 READY = "Ready to accept connections"
 
@@ -92,7 +94,7 @@ def blocking_embedded_server(directory: Path, *, port: int | None = None, fsync:
 def server_command(directory: Path, port: int, fsync: str = "always") -> list[str]:
     """How to start a server that keeps what it is told. Raises ConfigError where there is none to start."""
     return [
-        str(find_server()),
+        *("/usr/bin/env", MALLOC, str(find_server())),
         *("--bind", "127.0.0.1"),
         *("--port", str(port)),
         *("--dir", str(directory)),

@@ -6,7 +6,9 @@ Protocol: RESP2, as specified at redis.io/docs/latest/develop/reference/protocol
 """
 
 import contextlib
+import os
 import socket
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +24,9 @@ from taskward.errors import BrokerUnavailable, ConfigError
 CONNECT_SECONDS = 2.0
 READ_BYTES = 262_144
 MOST_IDLE = 8
+# A reply from nearby takes less than this, and to sleep until it comes and be woken takes as long again. Where there is
+# a core to spare, one that has nothing else to do looks for it instead.
+LOOK_SECONDS = 0.0002 if (os.cpu_count() or 1) > 1 else 0.0
 
 
 class ReplyError(Exception):
@@ -30,12 +35,13 @@ class ReplyError(Exception):
 
 class Plain(trio.abc.AsyncResource):
     """A connected socket. trio.SocketStream gives way to other tasks after every send and every receive; a call needs
-    that once, while the server is at work.
+    that once, while the server is at work. `look_seconds`: for so long it looks for a reply before it waits for one.
     """
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, *, look_seconds: float = 0.0) -> None:
         self._socket = socket.socket(fileno=stream.socket.detach())
         self._socket.setblocking(False)
+        self._look_seconds = look_seconds
 
     async def send_all(self, data: bytes) -> None:
         """Raises OSError. Not a checkpoint where the kernel takes it all at once."""
@@ -49,6 +55,11 @@ class Plain(trio.abc.AsyncResource):
 
     async def receive_some(self, most: int) -> bytes:
         """At least a byte, b"" at the end. Raises OSError."""
+        look_until = time.perf_counter() + self._look_seconds
+        while time.perf_counter() < look_until:
+            await trio.lowlevel.checkpoint()
+            with contextlib.suppress(BlockingIOError):
+                return self._socket.recv(most)
         while True:
             await trio.lowlevel.wait_readable(self._socket)
             with contextlib.suppress(BlockingIOError):
@@ -100,10 +111,11 @@ class Wire:
 class Dialer:
     """Opens wires to one server and keeps a few idle ones. Raises BrokerUnavailable where the server is not there."""
 
-    def __init__(self, url: str, *, name: str) -> None:
+    def __init__(self, url: str, *, name: str, look_seconds: float = 0.0) -> None:
         self._at: Mapping[str, Any] = redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
         self._secure = _ssl_context(self._at) if url.startswith("rediss:") else None
         self._name = name
+        self._look_seconds = look_seconds
         self._idle: list[Wire] = []
 
     async def call(self, *commands: tuple[Any, ...]) -> list[Any]:
@@ -144,11 +156,11 @@ class Dialer:
 
     async def _open_stream(self) -> Plain | trio.SSLStream[trio.SocketStream]:
         if "path" in self._at:
-            return Plain(await trio.open_unix_socket(self._at["path"]))
+            return Plain(await trio.open_unix_socket(self._at["path"]), look_seconds=self._look_seconds)
         host, port = self._at.get("host", "localhost"), int(self._at.get("port", 6379))
         stream = await trio.open_tcp_stream(host, port)
         if self._secure is None:
-            return Plain(stream)
+            return Plain(stream, look_seconds=self._look_seconds)
         async with _closed_on_failure(stream):
             secure = trio.SSLStream(stream, self._secure.get(), server_hostname=host)
             await secure.do_handshake()

@@ -21,6 +21,7 @@ from taskward.maintenance.periodic import every, janitor, reaper, sampler
 from taskward.policy.priority import Shares
 from taskward.telemetry.scrape import serve_scrapes
 from taskward.telemetry.standin import standing_in
+from taskward.worker.clock import PunctualClock
 from taskward.worker.ending import Defaults
 from taskward.worker.executor import Executor
 from taskward.worker.keeper import Keeper
@@ -39,7 +40,7 @@ EXIT_ABANDONED = 70
 def run(config: Config, app_path: str) -> int:
     """Serve until a signal. -> the exit code. Raises ConfigError, BrokerRefused."""
     app = load(app_path)
-    return trio.run(partial(_run, config, app))
+    return trio.run(partial(_run, config, app), clock=PunctualClock())
 
 
 def pool_of(

@@ -10,6 +10,7 @@ import trio
 
 from taskward.broker.broker import Broker
 from taskward.broker.connection import open_connection
+from taskward.broker.wire import LOOK_SECONDS
 from taskward.client.ahead import made_ahead
 from taskward.client.fields import Item, Options, encode
 from taskward.client.gateway import Answer, Gateway, in_parts
@@ -69,7 +70,10 @@ async def open_client(redis_url: str, *, config: Config | None = None, queue: st
     """
     config = settings(config, queue)
     with _ungrouped():
-        async with open_connection(redis_url, name="taskward-client") as connection, trio.open_nursery() as background:
+        async with (
+            open_connection(redis_url, name="taskward-client", look_seconds=LOOK_SECONDS) as connection,
+            trio.open_nursery() as background,
+        ):
             broker = Broker.of(config, connection, observe=ignore)
             gateway = Gateway(broker, observe=ignore)
             background.start_soon(gateway.run)

@@ -190,6 +190,7 @@ class Pool:
                     step = await self._step([], claim, outage)
                 self._sleep_seconds = None
                 self._hand_out(step, claim)
+                await trio.lowlevel.checkpoint()  # handlers begin before the store is asked again
             else:
                 self._sleep_seconds = None
             self._kick.set()

@@ -117,6 +117,7 @@ end
 
 -- What is due becomes ready. -> the ms of the next task that is not due yet, nil where there is none
 local function promote_due(is_paused)
+  if call('EXISTS', unpack(scheduled)) + call('EXISTS', unpack(retry)) == 0 then return nil end
   local next_ms
   for p = 1, P do
     for _, source in ipairs({scheduled[p], retry[p]}) do
