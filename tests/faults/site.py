@@ -226,7 +226,7 @@ async def open_site(server: Server, *, wire: bool = True, url: str = "") -> Asyn
     async with trio.open_nursery() as nursery:
         await nursery.start(proxy.run)
         url = url or proxy.url
-        async with open_connection(url, name="site", wire=wire) as connection:
+        async with open_connection(url, name="site", queue=QUEUE, wire=wire) as connection:
             yield Site(server, proxy, connection, Workshop(connection, queue=QUEUE, redis_url=url))
         nursery.cancel_scope.cancel()
 

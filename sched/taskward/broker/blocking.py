@@ -13,7 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from taskward.broker import sentinel
+from taskward.broker import discovery
 from taskward.broker.connection import CALL_SECONDS, Connection, translated
 from taskward.broker.wire import CONNECT_SECONDS, LOOK_SECONDS
 from taskward.errors import BrokerUnavailable, ConfigError
@@ -21,7 +21,7 @@ from taskward.errors import BrokerUnavailable, ConfigError
 Value = TypeVar("Value")
 
 
-def blocking_client(url: str, *, seconds: float, name: str) -> "redis.Redis":
+def blocking_client(url: str, *, seconds: float, name: str, queue: str) -> "redis.Redis":
     """A client whose calls take so long at most and are not repeated. Connects at the first use. Raises ConfigError."""
     options: dict[str, Any] = {
         "client_name": name.replace(" ", "-"),
@@ -30,8 +30,8 @@ def blocking_client(url: str, *, seconds: float, name: str) -> "redis.Redis":
         "retry": Retry(NoBackoff(), 0),
     }
     try:
-        if sentinel.is_sentinel(url):
-            return sentinel.blocking_client(url, options)
+        if discovery.is_discovered(url):
+            return discovery.blocking_client(url, options, queue=queue)
         return redis.Redis.from_url(url, **options)
     except ValueError as exc:
         raise ConfigError(f"REDIS_URL: {exc}") from exc
@@ -40,9 +40,9 @@ def blocking_client(url: str, *, seconds: float, name: str) -> "redis.Redis":
 class BlockingConnection(Connection):
     """A socket for each call under way: any number of threads may share it, and a process that uses it may fork."""
 
-    def __init__(self, url: str, *, name: str) -> None:
+    def __init__(self, url: str, *, name: str, queue: str) -> None:
         """Raises ConfigError for a URL that is none."""
-        self._pool = blocking_client(url, seconds=CALL_SECONDS, name=name).connection_pool
+        self._pool = blocking_client(url, seconds=CALL_SECONDS, name=name, queue=queue).connection_pool
         self._idle: list[Any] = []
         try:
             self._pool.make_connection()  # which does not connect yet, but looks at the options

@@ -1,7 +1,7 @@
 """The connection to Redis. Driver errors stop here, and every wait has a bound.
 
 Scripts and commands go by a wire of our own to a single server (wire.py), and by redis.asyncio inside trio-asyncio
-wherever redis-py has more to do: Sentinel, subscriptions, or because the caller asks for it.
+wherever redis-py has more to do: Sentinel, Cluster, subscriptions, or because the caller asks for it.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from taskward.broker import sentinel
+from taskward.broker import discovery
 from taskward.broker.script import Script
 from taskward.broker.wire import CONNECT_SECONDS, Dialer, ReplyError
 from taskward.errors import BrokerUnavailable, ConfigError
@@ -50,6 +50,7 @@ _PASSING_CLASSES = (
     redis.exceptions.MasterDownError,
     redis.exceptions.ClusterDownError,
     redis.exceptions.TryAgainError,
+    redis.exceptions.AskError,  # and MovedError: another node of a Cluster has the queue now, or will have it soon
 )
 
 Argument = str | bytes | int | float
@@ -159,15 +160,15 @@ def translated() -> Iterator[None]:
 
 @asynccontextmanager
 async def open_connection(
-    url: str, *, name: str, wire: bool = True, look_seconds: float = 0.0
+    url: str, *, name: str, queue: str = "", wire: bool = True, look_seconds: float = 0.0
 ) -> AsyncIterator[Connection]:
     """Open the asyncio loop that redis-py needs, and a client in it; nothing is sent until the first call.
 
-    `redis://`, `rediss://`, `unix://`, and `redis+sentinel://host:port,host:port/service/db`. `wire=False` sends
-    everything by redis-py. `look_seconds`: see wire.Plain. Raises ConfigError for a URL that is none of these.
+    `redis://`, `rediss://`, `unix://`, or one of discovery.py's, where a Cluster has to know whose `queue` it is.
+    `wire=False` sends everything by redis-py; `look_seconds`: see wire.Plain. Raises ConfigError for any other URL.
     """
-    client = _client(url, name)
-    dialer = None if sentinel.is_sentinel(url) or not wire else Dialer(url, name=name, look_seconds=look_seconds)
+    client = _client(url, name, queue)
+    dialer = None if discovery.is_discovered(url) or not wire else Dialer(url, name=name, look_seconds=look_seconds)
     async with trio_asyncio.open_loop():
         try:
             if dialer is not None:
@@ -180,8 +181,8 @@ async def open_connection(
                 if dialer is not None:
                     await dialer.drop_idle()
                 await trio_asyncio.aio_as_trio(client.aclose)()
-                if sentinel.is_sentinel(url):
-                    await trio_asyncio.aio_as_trio(sentinel.close_manager)(client)
+                if discovery.is_discovered(url):
+                    await trio_asyncio.aio_as_trio(discovery.close_manager)(client)
 
 
 def _by_redis_py(client: "redis.asyncio.Redis") -> Call:
@@ -214,7 +215,7 @@ async def _disconnect_idle(client: "redis.asyncio.Redis") -> None:
         await trio_asyncio.aio_as_trio(connection.disconnect)(nowait=True)
 
 
-def _client(url: str, name: str) -> "redis.asyncio.Redis":
+def _client(url: str, name: str, queue: str) -> "redis.asyncio.Redis":
     options: dict[str, Any] = {
         "client_name": name.replace(" ", "-"),
         "socket_timeout": None,  # every call has its own bound, in Trio
@@ -224,8 +225,8 @@ def _client(url: str, name: str) -> "redis.asyncio.Redis":
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
     try:
-        if sentinel.is_sentinel(url):
-            return sentinel.async_client(url, options)
+        if discovery.is_discovered(url):
+            return discovery.async_client(url, options, queue=queue)
         pool = redis.asyncio.ConnectionPool.from_url(url, **options)
     except ValueError as exc:
         raise ConfigError(f"REDIS_URL: {exc}") from exc

@@ -17,7 +17,7 @@ class Lifeline:
     """Renews leases from any one thread. Connects at the first use."""
 
     def __init__(self, url: str, *, queue: str, lease_ms: int) -> None:
-        self._client = blocking_client(url, seconds=SECONDS, name="taskward-watchdog")
+        self._client = blocking_client(url, seconds=SECONDS, name="taskward-watchdog", queue=queue)
         self._script = script.load("extend")
         self._keys = self._script.keys(Keys(queue, ()))
         self._lease_ms = lease_ms

@@ -27,7 +27,7 @@ async def _run(config: Config) -> int:
     stop = trio.Event()
     async with (
         open_telemetry(config, role="api", instance_id=instance_id) as telemetry,
-        open_connection(config.redis_url, name=f"taskward-api {instance_id}") as connection,
+        open_connection(config.redis_url, name=f"taskward-api {instance_id}", queue=config.queue) as connection,
         trio.open_nursery() as background,
     ):
         broker = Broker.of(config, connection, observe=telemetry.observe)

@@ -48,7 +48,7 @@ async def _run(config: Config, tasks: int, samples: int) -> None:
         instance_id=worker_id,
         version=__version__,
     )
-    async with open_connection(config.redis_url, name="taskward-bench") as connection:
+    async with open_connection(config.redis_url, name="taskward-bench", queue=config.queue) as connection:
         broker = Broker.of(config, connection, observe=metrics.observe)
         for warning in await broker.check():
             print(f"warning: {warning}")

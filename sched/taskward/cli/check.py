@@ -27,7 +27,7 @@ def run(config: Config, *, store: bool = False, repair: bool = False) -> int:
 
 async def _run(config: Config, store: bool, repair: bool) -> int:
     url = without_password(config.redis_url)
-    async with open_connection(config.redis_url, name="taskward-check") as connection:
+    async with open_connection(config.redis_url, name="taskward-check", queue=config.queue) as connection:
         broker = Broker.of(config, connection, observe=ignore)
         try:
             for warning in await broker.check():

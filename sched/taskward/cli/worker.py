@@ -82,7 +82,7 @@ async def _run(config: Config, app: App) -> int:
         open_telemetry(
             config, role="worker", instance_id=worker_id, types=sorted(app.handlers), label=app.label
         ) as telemetry,
-        open_connection(config.redis_url, name=f"taskward-worker {worker_id}") as connection,
+        open_connection(config.redis_url, name=f"taskward-worker {worker_id}", queue=config.queue) as connection,
     ):
         broker = Broker.of(config, connection, observe=telemetry.observe)
         worker = _Worker(config, app, broker, telemetry, worker_id=worker_id, metrics_addr=metrics_addr)

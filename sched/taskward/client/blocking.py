@@ -114,7 +114,7 @@ class BlockingClient:
 def open_blocking_client(redis_url: str, *, config: Config | None = None, queue: str = "") -> Iterator[BlockingClient]:
     """A client for as long as the block runs, as `open_client` in Trio. Raises ConfigError for a bad URL."""
     config = settings(config, queue)
-    connection = BlockingConnection(redis_url, name="taskward-client")
+    connection = BlockingConnection(redis_url, name="taskward-client", queue=config.queue)
     try:
         yield BlockingClient(Broker.of(config, connection, observe=ignore), Limits.of(config))
     finally:

@@ -71,7 +71,9 @@ async def open_client(redis_url: str, *, config: Config | None = None, queue: st
     config = settings(config, queue)
     with _ungrouped():
         async with (
-            open_connection(redis_url, name="taskward-client", look_seconds=LOOK_SECONDS) as connection,
+            open_connection(
+                redis_url, name="taskward-client", queue=config.queue, look_seconds=LOOK_SECONDS
+            ) as connection,
             trio.open_nursery() as background,
         ):
             broker = Broker.of(config, connection, observe=ignore)
