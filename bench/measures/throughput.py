@@ -1,5 +1,6 @@
 """Tasks a second: no-ops and short sleeps, one worker and several, one server and two."""
 
+import itertools
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +11,11 @@ import trio
 
 from bench.processes import Process
 from bench.report import Reading
-from bench.server import Server
+from bench.server import PRIORITIES, Server
 from bench.setup import Setup
-from bench.store import preload
+from bench.store import open_broker, preload
+from taskward.broker.messages import Settlement
+from taskward.policy.retry import Complete
 from taskward.task import Spec
 
 NOOP = Spec(type="noop", payload={"n": 1})
@@ -71,7 +74,7 @@ async def _sleeps(seconds: float) -> float:
 
 
 def scale(setup: Setup) -> list[Reading]:
-    """No-ops with 1, 2 and 4 workers on one server, and what the server needs a task; two workers on two servers."""
+    """No-ops with 1, 2 and 4 workers on one server, on two servers; and what one server can bear."""
     readings = []
     for count in (1, 2, 4):
         with setup.server() as on, ExitStack() as stack:
@@ -84,7 +87,15 @@ def scale(setup: Setup) -> list[Reading]:
             Reading(f"{name}: server CPU", "us a task", drained.server_us),
             Reading(f"{name}: of that in scripts", "us a task", drained.script_us),
         ]
-    return [*readings, Reading("no-op, 2 servers, a worker each", "tasks/s", _two_servers(setup))]
+    readings.append(Reading("no-op, 2 servers, a worker each", "tasks/s", _two_servers(setup)))
+    for together in (64, 256):
+        us = _life(setup, together)
+        name = f"one server, no worker: {together} ended and claimed a call"
+        readings += [
+            Reading(f"{name}: server CPU", "us a task", us),
+            Reading(f"{name}: what its core can bear", "tasks/s", 1e6 / us),
+        ]
+    return readings
 
 
 def drain(on: Server, workers: Sequence[Process], n: int, spec: Spec) -> Drained:
@@ -124,6 +135,28 @@ def _two_servers(setup: Setup) -> float:
         with ThreadPoolExecutor() as threads:
             drained = threads.map(let_go, (one, other), ([worker], [another]), (n, n))
         return sum(each.rate for each in drained)
+
+
+def _life(setup: Setup, together: int) -> float:
+    """The server's microseconds for a task's claim and end, where nobody waits for anything but the server."""
+    n = setup.tasks(100_000)
+    with setup.server() as on:
+        preload(on, n, NOOP)
+        before = on.cpu_seconds
+        trio.run(_live, on.url, together)
+        assert on.done() == n
+        return (on.cpu_seconds - before) / n * 1e6
+
+
+async def _live(url: str, together: int) -> None:
+    async with open_broker(url) as broker:
+        settlements: list[Settlement] = []
+        for number in itertools.count(1):
+            shares = [together // len(PRIORITIES)] * len(PRIORITIES)
+            step = await broker.step(settlements, worker="bench", number=number, shares=shares, wanted=together)
+            settlements = [Settlement(lease, Complete(b"null")) for lease in step.leases]
+            if not settlements:
+                return
 
 
 def until_done(on: Server, n: int) -> None:

@@ -10,9 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
-from bench.peers.install import FOLDER, NODE, OURSELVES, Unavailable, programs
+from bench.peers.install import FOLDER, NODE, OURSELVES, RUNNERS, Unavailable, programs
 from bench.processes import ROOT, Process, api, environment, running
 from bench.report import percentile
 from bench.server import Server
@@ -45,8 +46,9 @@ class Peer:
 
     def note(self) -> str:
         """How it is configured."""
-        if self.name == NODE:
-            return "Node, one process; completed jobs kept; stalled ones are looked for every 30 s."
+        if self.name in RUNNERS:
+            lines = (ADAPTERS / RUNNERS[self.name][1]).read_text().splitlines()
+            return " ".join(line.lstrip("#/ ") for line in takewhile(lambda line: line[:1] in "#/", lines[1:]))
         source = (ADAPTERS / f"peer_{self.name}.py").read_text()
         return " ".join((ast.get_docstring(ast.parse(source)) or "").split("\n")[1:]).strip()
 
@@ -94,7 +96,7 @@ class Peer:
 
     def http(self) -> float:
         """Submissions a second over HTTP on 32 connections, one process; not a number where it has no HTTP side."""
-        if self.name == NODE:
+        if self.name in RUNNERS:
             return float("nan")
         self._fresh()
         with self._web() as web:
@@ -193,8 +195,9 @@ class Peer:
             yield process
 
     def _runner(self) -> list[str]:
-        if self.name == NODE:
-            return ["node", str(ADAPTERS / "run.mjs")]
+        if self.name in RUNNERS:
+            program, adapter = RUNNERS[self.name]
+            return [program, str(ADAPTERS / adapter)]
         return [str(programs(self.name) / "python"), str(ADAPTERS / "run.py"), self.name]
 
     def _environment(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""An environment for every peer, under build/peers: a venv, or a node_modules for BullMQ."""
+"""An environment for every peer, under build/peers: a venv, a node_modules, or what the machine has for Ruby."""
 
 import shutil
 import subprocess
@@ -10,7 +10,9 @@ from bench.processes import ROOT
 FOLDER = ROOT / "build" / "peers"
 VERSIONS = Path(__file__).with_name("versions.txt")
 OURSELVES = "taskward"
-NODE = "bullmq"
+# Peers in other languages: the program that runs their adapter.
+NODE, RUBY = "bullmq", "sidekiq"
+RUNNERS = {NODE: ("node", "run.mjs"), RUBY: ("ruby", "run.rb")}
 SECONDS = 600
 
 
@@ -27,6 +29,10 @@ def versions() -> dict[str, list[str]]:
 def install(name: str) -> None:
     """Make its environment, unless it is there. Raises Unavailable."""
     wanted = versions()[name]
+    if name == RUBY:
+        [(gem, _, version)] = [each.partition("==") for each in wanted]
+        _run("ruby", "-e", "gem ARGV[0], ARGV[1]", gem, version)
+        return
     stamp = FOLDER / name / "installed.txt"
     if not wanted or (stamp.exists() and stamp.read_text().split() == wanted):
         return

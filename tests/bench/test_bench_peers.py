@@ -4,7 +4,7 @@ import pytest
 
 from bench.peers import __main__ as peers
 from bench.peers.driver import ADAPTERS, Peer
-from bench.peers.install import NODE, OURSELVES, Unavailable, versions
+from bench.peers.install import NODE, OURSELVES, RUNNERS, Unavailable, versions
 from bench.server import Server, server
 
 
@@ -18,7 +18,8 @@ def test_every_peer_has_pinned_versions_and_an_adapter_that_says_how_it_is_confi
     assert list(versions())[:2] == [OURSELVES, NODE]
     for name, requirements in versions().items():
         assert all("==" in requirement or name == NODE for requirement in requirements)
-        assert name == NODE or (ADAPTERS / f"peer_{name}.py").exists()
+        _, adapter = RUNNERS.get(name, ("python", f"peer_{name}.py"))
+        assert (ADAPTERS / adapter).exists()
         assert len(Peer(name, Server(redis_url, client), tmp_path, seconds=1.0).note()) > 10
 
 

@@ -1,4 +1,5 @@
 // Drives BullMQ from Node with the verbs of run.py: `node run.mjs VERB ...`.
+// Node, one process; completed jobs kept; stalled ones are looked for every 30 s.
 import { openSync, statSync, writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -176,9 +176,9 @@ local function lease(ids, queued, of, taken, out)
   local names, k = {}, #out
   for p = 1, P do names[p] = priority_of(ready[p]) end
   for i, id in ipairs(ids) do
-    local body, name, attempt, reaps = specs[i] or '', names[of[i]], 0, '0'
+    local body, name, attempt, reaps = specs[i] or '', names[of[i]], '0', '0'
     local r = texts[i] and parse_record(texts[i])
-    if r then attempt, reaps = tonumber(r.attempt), r.reaps end
+    if r then attempt, reaps = r.attempt, r.reaps end
     local by = start_by(body)
     local at = #records
     if by and by <= now_ms then
@@ -189,7 +189,7 @@ local function lease(ids, queued, of, taken, out)
     else
       token = token + 1
       local text = int(token)
-      attempt = attempt + 1
+      attempt = r and int(attempt + 1) or '1'
       records[at + 1] = id
       records[at + 2] = 'R|' .. text .. '|||' .. name .. '|' .. attempt .. '|' .. worker .. '|' .. queued[i] .. '|'
         .. started .. '|' .. reaps

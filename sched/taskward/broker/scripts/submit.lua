@@ -9,7 +9,8 @@
 -- INVARIANT an id is in `spec` if and only if it is in exactly one place
 local key_ms, awaited = tonumber(ARGV[2]), ARGV[3] ~= '0'
 local tasks, WIDTH = cmsgpack.unpack(ARGV[4 + P]), 6
-local CREATED, REPLAY, CONFLICT, FULL = 1, 2, 3, 4
+-- Texts: Lua writes a number the slow way.
+local CREATED, REPLAY, CONFLICT, FULL = '1', '2', '3', '4'
 
 local limits, limited, waiting = {}, false, 0
 for p = 1, P do
