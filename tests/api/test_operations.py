@@ -117,8 +117,23 @@ async def test_a_priority_can_be_paused(api: Api) -> None:
     assert [lease.id for lease in await api.claim()] == [id]
 
 
+async def test_a_priority_can_be_purged(api: Api) -> None:
+    running = await api.submit(priority="high")
+    assert [lease.id for lease in await api.claim()] == [running]
+    ids = [await api.submit(priority="high"), await api.submit(priority="high", delay_seconds=60)]
+    other = await api.submit(priority="low")
+    answer = await api.http.post("/queues/high/purge", params={"limit": 1})
+    assert (answer.status_code, answer.json()) == (200, {"priority": "high", "cancelled": 1, "more": True})
+    answer = await api.http.post("/queues/high/purge")
+    assert answer.json() == {"priority": "high", "cancelled": 1, "more": False}
+    for id, state in dict.fromkeys(ids, "cancelled").items() | {(running, "running"), (other, "queued")}:
+        assert (await api.http.get(f"/tasks/{id}")).json()["state"] == state
+    answer = await api.http.post("/queues/high/purge", params={"limit": 0})
+    assert (answer.status_code, answer.json()["pointer"]) == (422, "/limit")
+
+
 async def test_a_priority_nobody_configured_is_not_found(api: Api) -> None:
-    for verb in ("pause", "resume"):
+    for verb in ("pause", "resume", "purge"):
         answer = await api.http.post(f"/queues/urgent/{verb}")
         assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
     assert await api.broker.paused() == frozenset()

@@ -23,6 +23,7 @@ ALIASES = {
     "audit": {"key"},
     "cancel": {"place"},
     "discard": {"key"},
+    "purge": {"place"},
     "extend": {"key"},
     "forget": {"key", "place"},
     "get": {"key"},

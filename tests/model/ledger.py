@@ -23,6 +23,7 @@ ONE_MOVE: dict[str, frozenset[tuple[State | None, State | None]]] = {
         {(waits, State.CANCELLED) for waits in (State.SCHEDULED, State.QUEUED, State.RETRYING)}
         | {(State.RUNNING, State.CANCELLING)}
     ),
+    "purge": frozenset((waits, State.CANCELLED) for waits in (State.SCHEDULED, State.QUEUED, State.RETRYING)),
     "redrive": frozenset({(State.DEAD, State.QUEUED)}),
     "discard": frozenset({(State.DEAD, None)}),
     "run_now": frozenset({(State.SCHEDULED, State.QUEUED), (State.RETRYING, State.QUEUED)}),

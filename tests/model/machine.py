@@ -179,6 +179,11 @@ class Verbs(RuleBasedStateMachine):
         if again:
             assert self.both("cancel", id, "user") == state
 
+    @rule(priority=PRIORITY, most=st.integers(1, 4))
+    def purge(self, priority: str, most: int) -> None:
+        if self.both("purge", priority, most, "user") < most:
+            assert self.both("purge", priority, most, "user") == 0
+
     @rule(ids=st.lists(IDS, min_size=1, max_size=3))
     def redrive(self, ids: list[str]) -> None:
         self.both("redrive", ids)

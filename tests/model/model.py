@@ -19,6 +19,7 @@ from tests.model import stepping
 from tests.model.books import Books, Held, Stepped
 
 WORKER_FORGOTTEN_MS = 3_600_000
+WAITING = ("ready", "scheduled", "retry")
 
 
 class Model(Books):
@@ -112,11 +113,15 @@ class Model(Books):
             return None
         if task.place == "running":
             task.cancel = task.cancel or f"{cause} {self.now_ms}"
-        elif task.place in ("ready", "scheduled", "retry"):
-            queued_us = task.record.queued_us if task.record else self.now_us
-            changed = {"state": "C", "token": 0, "finished_ms": self.now_ms, "cause": cause, "queued_us": queued_us}
-            task.moved("done", self.now_ms + self.terms.result_ttl_ms, priority=task.priority, **changed)
+        elif task.place in WAITING:
+            self._cancel_waiting(task, cause)
         return task.state
+
+    def purge(self, priority: str, most: int, cause: str) -> int:
+        gone = [task for place in WAITING for task in self.at(place, priority)][:most]
+        for task in gone:
+            self._cancel_waiting(task, cause)
+        return len(gone)
 
     def redrive(self, ids: Sequence[str]) -> list[bool]:
         return self._to_ready(ids, ("dead",))
@@ -162,6 +167,11 @@ class Model(Books):
     def pop_marker(self) -> bool:
         self.wake -= (there := self.wake > 0)
         return there
+
+    def _cancel_waiting(self, task: Held, cause: str) -> None:
+        queued_us = task.record.queued_us if task.record else self.now_us
+        changed = {"state": "C", "token": 0, "finished_ms": self.now_ms, "cause": cause, "queued_us": queued_us}
+        task.moved("done", self.now_ms + self.terms.result_ttl_ms, priority=task.priority, **changed)
 
     def _holder(self, submission: Submission) -> str | None:
         if submission.id in self.tasks:

@@ -315,7 +315,11 @@ MUTANTS = [
         "if call('ZSCORE', place, id) then",
     ),
     Mutant("cancel", "a cancelled task is in no place", "call('ZADD', done, int(now_ms + tonumber(ARGV[4])), id)"),
-    Mutant("cancel", "the record says waiting", "call('HSET', record, id, format_record(r))"),
+    Mutant(
+        "cancel",
+        "the record says waiting",
+        "call('HSET', record, id, cancelled_record(text, priority_of(place), cause))",
+    ),
     Mutant("cancel", "retries cannot be cancelled", "{ready[p], scheduled[p], retry[p]}", "{ready[p], scheduled[p]}"),
     Mutant(
         "cancel",
@@ -326,9 +330,16 @@ MUTANTS = [
     Mutant(
         "cancel",
         "a former holder keeps its token",
-        "r.token, r.finished, r.cause = priority_of(place), 'C', '0', int(now_ms), cause",
-        "r.finished, r.cause = priority_of(place), 'C', int(now_ms), cause r.token = r.token or '0'",
+        "r.token, r.finished, r.cause = priority, 'C', '0', int(now_ms), cause",
+        "r.finished, r.cause = priority, 'C', int(now_ms), cause r.token = r.token or '0'",
     ),
+    # ---- purge
+    Mutant("purge", "a purged task waits as well", "call('ZREM', place, unpack(ids))"),
+    Mutant("purge", "a purged task is in no place", "in_chunks('ZADD', done, ends)"),
+    Mutant("purge", "the record says waiting", "in_chunks('HSET', record, records)"),
+    Mutant("purge", "more is ended than asked for", "0, left - 1)", "0, -1)"),
+    Mutant("purge", "retries stay", "{ready[p], scheduled[p], retry[p]}", "{ready[p], scheduled[p]}"),
+    Mutant("purge", "it is kept too long", "add(ends, keep_until, ids[i])", "add(ends, keep_until + 1, ids[i])"),
     # ---- discard
     Mutant("discard", "it stays dead", "if call('ZREM', dead[p], id) == 1 then", "if call('ZSCORE', dead[p], id) then"),
     Mutant("discard", "it takes what lives", "if call('ZREM', dead[p], id) == 1 then", "call('ZREM', dead[p], id) do"),

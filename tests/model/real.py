@@ -55,6 +55,9 @@ class Real:
     async def cancel(self, id: str, cause: str) -> State | None:
         return await self._broker.cancel(id, cause=cause)
 
+    async def purge(self, priority: str, most: int, cause: str) -> int:
+        return await self._broker.purge(priority, most=most, cause=cause)
+
     async def leave(self, worker: str) -> None:
         await self._broker.report(worker, b"")
 

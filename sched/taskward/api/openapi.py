@@ -55,6 +55,9 @@ SAID: dict[str, Said] = {
     "list_queues": Said("Depths of the priorities.", {200: queues.Queues}),
     "pause_queue": Said("Start no more tasks of a priority.", {200: queues.Paused}, problems=(404,)),
     "resume_queue": Said("Undo pause.", {200: queues.Paused}, problems=(404,)),
+    "purge_queue": Said(
+        "Cancel what waits in a priority.", {200: queues.Purged}, query=queues.PurgeQuery, problems=(404, 422)
+    ),
     "list_workers": Said("Workers and what they run.", {200: workers.WorkerList}),
     "get_worker": Said("One worker.", {200: workers.WorkerView}, problems=(404,)),
     "prometheus_targets": Said("Processes to scrape, for http_sd_configs.", {200: None}),

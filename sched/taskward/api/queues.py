@@ -1,14 +1,22 @@
-"""/queues: what waits in each priority; pause and resume."""
+"""/queues: what waits in each priority; pause, resume and purge."""
+
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 from quart import Response
 from werkzeug.exceptions import NotFound
 
 from taskward.api.auth import Scope
 from taskward.api.render import respond
+from taskward.api.requests import query
 from taskward.api.routes import Route
 from taskward.api.sampling import Depths, depths
 from taskward.api.service import Service
+from taskward.broker.broker import MOST_PER_CALL
+from taskward.task import CancelCause
+
+MOST_PURGED = 10_000
 
 
 class QueueView(Depths, frozen=True, kw_only=True):
@@ -29,6 +37,20 @@ class Paused(msgspec.Struct, frozen=True):
 
     priority: str
     paused: bool
+
+
+class PurgeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many tasks at the most."""
+
+    limit: Annotated[int, Meta(ge=1, le=MOST_PURGED)] = MOST_PURGED
+
+
+class Purged(msgspec.Struct, frozen=True):
+    """How many tasks were cancelled, and whether there may be more beyond the limit."""
+
+    priority: str
+    cancelled: int
+    more: bool
 
 
 async def list_queues(service: Service) -> Response:
@@ -58,6 +80,20 @@ async def resume_queue(service: Service, priority: str) -> Response:
     return respond(Paused(priority, False))
 
 
+async def purge_queue(service: Service, priority: str) -> Response:
+    """Cancel what waits, those that are ready first; what runs goes on."""
+    _require(service, priority)
+    limit = query(PurgeQuery).limit
+    cancelled = 0
+    while cancelled < limit:
+        most = min(MOST_PER_CALL, limit - cancelled)
+        ended = await service.broker.purge(priority, most=most, cause=CancelCause.USER)
+        cancelled += ended
+        if ended < most:
+            return respond(Purged(priority, cancelled, False))
+    return respond(Purged(priority, cancelled, True))
+
+
 def _require(service: Service, priority: str) -> None:
     if priority not in service.limits.priorities:
         raise NotFound(f"the priorities are {', '.join(service.limits.priorities)}")
@@ -67,4 +103,5 @@ ROUTES = (
     Route("GET", "/queues", Scope.READ, list_queues),
     Route("POST", "/queues/{priority}/pause", Scope.OPERATE, pause_queue),
     Route("POST", "/queues/{priority}/resume", Scope.OPERATE, resume_queue),
+    Route("POST", "/queues/{priority}/purge", Scope.OPERATE, purge_queue),
 )

@@ -211,6 +211,11 @@ class Broker:
         reply = await self.call("cancel", [id, cause, self._terms.result_ttl_ms, self.keys.channel()])
         return State(reply.decode()) if reply else None
 
+    async def purge(self, priority: str, *, most: int, cause: str) -> int:
+        """End at most so many of the tasks that wait in it, MOST_PER_CALL or less. -> how many it were."""
+        args = [self._index[priority], most, cause, self._terms.result_ttl_ms]
+        return int(await self.call("purge", args))
+
     async def redrive(self, ids: Sequence[str]) -> list[bool]:
         """Dead tasks back into their queues, attempts counted anew. -> which were there."""
         return [bool(moved) for moved in await self.call("redrive", ["dead", *ids])]

@@ -7,7 +7,6 @@
 local id, cause = ARGV[2], ARGV[3]
 if call('HEXISTS', spec, id) == 0 then return '' end
 local text = call('HGET', record, id)
-local r = text and parse_record(text)
 
 if call('ZSCORE', running, id) then
   call('HSETNX', cancel, id, cause .. ' ' .. int(now_ms))
@@ -17,13 +16,11 @@ end
 for p = 1, P do
   for _, place in ipairs({ready[p], scheduled[p], retry[p]}) do
     if call('ZREM', place, id) == 1 then
-      r = r or {attempt = '0', worker = '', queued = int(now_us), started = '', reaps = '0'}
-      r.priority, r.state, r.token, r.finished, r.cause = priority_of(place), 'C', '0', int(now_ms), cause
-      call('HSET', record, id, format_record(r))
+      call('HSET', record, id, cancelled_record(text, priority_of(place), cause))
       call('ZADD', done, int(now_ms + tonumber(ARGV[4])), id)
       return 'cancelled'
     end
   end
   if call('ZSCORE', dead[p], id) then return 'dead' end
 end
-return ({S = 'succeeded', C = 'cancelled', E = 'expired'})[r and r.state] or ''
+return ({S = 'succeeded', C = 'cancelled', E = 'expired'})[text and string.sub(text, 1, 1)] or ''

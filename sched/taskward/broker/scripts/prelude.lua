@@ -33,6 +33,14 @@ local function format_record(r)
                        r.reaps}, '|')
 end
 
+-- Of a task that was cancelled while it waited in a place of this priority.
+local function cancelled_record(text, priority, cause)
+  local r = text and parse_record(text)
+  r = r or {attempt = '0', worker = '', queued = int(now_us), started = '', reaps = '0'}
+  r.priority, r.state, r.token, r.finished, r.cause = priority, 'C', '0', int(now_ms), cause
+  return format_record(r)
+end
+
 -- What `cancel` holds of a task, "<cause> <ms of the request>" (codec.py). -> both; nothing where it holds nothing
 local function cause_of(text)
   if text then return string.match(text, '^(%S+) ?(%d*)$') end
