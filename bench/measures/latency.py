@@ -8,34 +8,51 @@ from bench.processes import Process
 from bench.report import Reading, percentile
 from bench.server import Server
 from bench.setup import Setup
+from taskward.client import BlockingClient, open_blocking_client
 from taskward.client.local import AsyncClient, open_client
+from taskward.client.view import TaskView
 
 PAUSE_SECONDS = 0.02
+# The first ones open connections.
+WARM = 5
 WAIT_SECONDS = 10.0
 SETTLE_SECONDS = 1.0
 
 
 def idle(setup: Setup) -> list[Reading]:
     """Submit to start on an idle worker, one task at a time; CPU of the idle worker."""
+    n = setup.tasks(500)
     with setup.worker_on_server() as (on, worker):
         cpu = _idle_cpu(worker, setup.seconds(10))
-        waits = trio.run(_waits, on, setup.tasks(500))
+        with open_blocking_client(on.url) as client:
+            waits = {"BlockingClient": _waits(client, n), "AsyncClient": trio.run(_async_waits, on, n)}
     return [
-        Reading("idle: submit to start, p50", "ms", percentile(waits, 50)),
-        Reading("idle: submit to start, p99", "ms", percentile(waits, 99)),
+        *(
+            Reading(f"idle: submit by {name} to start, p{percent}", "ms", percentile(seen, percent))
+            for name, seen in waits.items()
+            for percent in (50, 99)
+        ),
         Reading("idle worker CPU", "% of a core", cpu),
     ]
 
 
-async def _waits(on: Server, n: int) -> list[float]:
+def _waits(client: BlockingClient, n: int) -> list[float]:
+    waits = []
+    for _ in range(WARM + n):
+        sent = time.time_ns()
+        submitted = client.submit("stamp")
+        waits.append(_waited(client.wait(submitted.id, seconds=WAIT_SECONDS), sent))
+        time.sleep(PAUSE_SECONDS)
+    return waits[WARM:]
+
+
+async def _async_waits(on: Server, n: int) -> list[float]:
+    waits = []
     async with open_client(on.url) as client:
-        for _ in range(5):
-            await one_wait(client)
-        waits = []
-        for _ in range(n):
+        for _ in range(WARM + n):
             waits.append(await one_wait(client))
             await trio.sleep(PAUSE_SECONDS)
-        return waits
+    return waits[WARM:]
 
 
 def _idle_cpu(worker: Process, seconds: float) -> float:
@@ -49,6 +66,9 @@ async def one_wait(client: AsyncClient, *, priority: str = "default") -> float:
     """Milliseconds from before `submit` to the first line of the handler."""
     sent = time.time_ns()
     submitted = await client.submit("stamp", priority=priority)
-    task = await client.wait(submitted.id, seconds=WAIT_SECONDS)
+    return _waited(await client.wait(submitted.id, seconds=WAIT_SECONDS), sent)
+
+
+def _waited(task: TaskView, sent_ns: int) -> float:
     assert isinstance(task.result, int), task
-    return (task.result - sent) / 1e6
+    return (task.result - sent_ns) / 1e6

@@ -25,7 +25,11 @@ def test_each_measure_that_is_named_gets_a_table_also_in_the_page(capsys, tmp_pa
 def test_waits_are_taken_from_a_real_worker_and_the_api_is_loaded_from_outside(capsys):
     assert bench(["idle", "http", *TINY]) == 0
     printed = capsys.readouterr().out
-    for figure in ("idle: submit to start, p99", "HTTP POST /tasks, 32 connections: API CPU", "HTTP batch, arrays"):
+    for figure in (
+        "idle: submit by BlockingClient to start, p99",
+        "HTTP POST /tasks, 32 connections: API CPU",
+        "HTTP batch, arrays",
+    ):
         assert figure in printed
 
 

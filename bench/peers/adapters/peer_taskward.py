@@ -1,6 +1,6 @@
 """Taskward, driven like the others.
 
-Metrics on, results kept an hour; a lease lasts 30 s.
+Submitted by its blocking client; metrics on, results kept an hour; a lease lasts 30 s.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import tally
 import trio
 
 from taskward import App
-from taskward.client import AsyncClient, open_client
+from taskward.client import BlockingClient, open_blocking_client
 from taskward.client.fields import Item
 
 app = App()
@@ -44,23 +44,22 @@ async def stamp(sent_ns: int) -> None:
     tally.did(tally.since(sent_ns))
 
 
-loop = trio.run
-_clients: list[AsyncClient] = []
+_clients: list[BlockingClient] = []
 
 
 @contextlib.asynccontextmanager
 async def session() -> AsyncIterator[None]:
-    async with open_client(os.environ["BENCH_REDIS"]) as client:
+    with open_blocking_client(os.environ["BENCH_REDIS"]) as client:
         _clients.append(client)
         yield
 
 
-async def one(task: str, argument: int | str) -> None:
-    await _clients[0].submit(task, argument)
+def one(task: str, argument: int | str) -> None:
+    _clients[0].submit(task, argument)
 
 
-async def many(task: str, arguments: list[int] | list[str]) -> None:
-    await _clients[0].submit_many([Item(type=task, payload=argument) for argument in arguments])
+def many(task: str, arguments: list[int] | list[str]) -> None:
+    _clients[0].submit_many([Item(type=task, payload=argument) for argument in arguments])
 
 
 def worker(concurrency: int) -> list[str]:
