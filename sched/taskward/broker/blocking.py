@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from taskward.broker import discovery
 from taskward.broker.connection import CALL_SECONDS, Connection, translated
-from taskward.broker.wire import CONNECT_SECONDS, LOOK_SECONDS
+from taskward.broker.wire import CONNECT_SECONDS, LOOK_SECONDS, ONE_AFTER_THE_OTHER_SECONDS
 from taskward.errors import BrokerUnavailable, ConfigError
 
 Value = TypeVar("Value")
@@ -49,10 +49,12 @@ class BlockingConnection(Connection):
         except (redis.RedisError, TypeError) as exc:
             raise ConfigError(f"REDIS_URL: {exc}") from exc
         self._owner = os.getpid()
+        self._waiting: list[Any] = []
+        self._answered = 0.0
 
     async def _call(self, *commands: tuple[Any, ...], patience: float = CALL_SECONDS) -> Sequence[Any]:  # noqa: ARG002 - the socket has the same bound
         if self._owner != os.getpid():  # the parent's sockets are the parent's
-            self._idle, self._owner = [], os.getpid()
+            self._idle, self._waiting, self._owner = [], [], os.getpid()
         try:
             with translated():
                 return self._exchange(commands)
@@ -63,20 +65,30 @@ class BlockingConnection(Connection):
     def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         # redis-py's own pool takes longer to hand one out than Redis to answer.
         connection = self._idle.pop() if self._idle else self._connected()
+        self._waiting.append(connection)
         try:
             connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
-            look_until = time.perf_counter() + LOOK_SECONDS
-            while time.perf_counter() < look_until and not connection.can_read():
-                pass
+            self._look(connection)
             replies = [_reply(connection) for _ in commands]
         except BaseException:
             connection.disconnect()  # what still comes is nobody's answer
             raise
+        finally:
+            self._waiting.remove(connection)
+        self._answered = time.perf_counter()
         self._idle.append(connection)
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
                 raise reply
         return replies
+
+    def _look(self, connection: Any) -> None:
+        """As wire.Plain, while no other thread waits as well: together they would only take turns at Python's lock."""
+        now = time.perf_counter()
+        if now < self._answered + ONE_AFTER_THE_OTHER_SECONDS:
+            look_until = now + LOOK_SECONDS
+            while len(self._waiting) == 1 and time.perf_counter() < look_until and not connection.can_read():
+                pass
 
     def _connected(self) -> Any:
         connection: Any = self._pool.make_connection()

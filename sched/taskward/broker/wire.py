@@ -25,8 +25,9 @@ CONNECT_SECONDS = 2.0
 READ_BYTES = 262_144
 MOST_IDLE = 8
 # A reply from nearby takes less than this, and to sleep until it comes and be woken takes as long again. Where there is
-# a core to spare, one that has nothing else to do looks for it instead.
+# a core to spare, one that asks one thing after the other looks for it instead.
 LOOK_SECONDS = 0.0002 if (os.cpu_count() or 1) > 1 else 0.0
+ONE_AFTER_THE_OTHER_SECONDS = 0.001
 
 
 class ReplyError(Exception):
@@ -35,13 +36,15 @@ class ReplyError(Exception):
 
 class Plain(trio.abc.AsyncResource):
     """A connected socket. trio.SocketStream gives way to other tasks after every send and every receive; a call needs
-    that once, while the server is at work. `look_seconds`: for so long it looks for a reply before it waits for one.
+    that once, while the server is at work. `look_seconds`: for so long it looks for what comes before it waits for it,
+    where the last has come just now.
     """
 
     def __init__(self, stream: trio.SocketStream, *, look_seconds: float = 0.0) -> None:
         self._socket = socket.socket(fileno=stream.socket.detach())
         self._socket.setblocking(False)
         self._look_seconds = look_seconds
+        self._received = 0.0
 
     async def send_all(self, data: bytes) -> None:
         """Raises OSError. Not a checkpoint where the kernel takes it all at once."""
@@ -55,15 +58,18 @@ class Plain(trio.abc.AsyncResource):
 
     async def receive_some(self, most: int) -> bytes:
         """At least a byte, b"" at the end. Raises OSError."""
-        look_until = time.perf_counter() + self._look_seconds
-        while time.perf_counter() < look_until:
-            await trio.lowlevel.checkpoint()
-            with contextlib.suppress(BlockingIOError):
-                return self._socket.recv(most)
+        began = now = time.perf_counter()
+        look_until = began + self._look_seconds if began < self._received + ONE_AFTER_THE_OTHER_SECONDS else 0.0
         while True:
-            await trio.lowlevel.wait_readable(self._socket)
+            if now < look_until:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(self._socket)
+            now = time.perf_counter()
             with contextlib.suppress(BlockingIOError):
-                return self._socket.recv(most)
+                data = self._socket.recv(most)
+                self._received = now
+                return data
 
     async def aclose(self) -> None:
         """Whoever waits for it gets trio.ClosedResourceError."""
