@@ -213,8 +213,7 @@ class Broker:
 
     async def purge(self, priority: str, *, most: int, cause: str) -> int:
         """End at most so many of the tasks that wait in it, MOST_PER_CALL or less. -> how many it were."""
-        args = [self._index[priority], most, cause, self._terms.result_ttl_ms]
-        return int(await self.call("purge", args))
+        return int(await self.call("purge", [self._index[priority], most, cause, self._terms.result_ttl_ms]))
 
     async def redrive(self, ids: Sequence[str]) -> list[bool]:
         """Dead tasks back into their queues, attempts counted anew. -> which were there."""
