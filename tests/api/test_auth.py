@@ -77,7 +77,13 @@ async def test_every_rule_of_the_app_is_a_row_of_the_table(broker: Broker) -> No
     app = create_app(Service.of(Config(), broker, observe=ignore))
     rules = {(rule.rule, method) for rule in app.url_map.iter_rules() for method in (rule.methods or set()) - {"HEAD"}}
     assert rules == {(route.rule, route.method) for route in ROUTES}
-    assert [route.path for route in ROUTES if route.scope is Scope.OPEN] == ["/healthz", "/readyz"]
+    assert [route.path for route in ROUTES if route.scope is Scope.OPEN] == [
+        "/healthz",
+        "/readyz",
+        "/",
+        "/console.js",
+        "/console.css",
+    ]
 
 
 async def test_a_route_without_a_scope_is_no_route(broker: Broker) -> None:

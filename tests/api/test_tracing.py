@@ -6,6 +6,7 @@ from itertools import count
 
 import pytest
 
+from taskward.api.table import ROUTES
 from tests.api.conftest import Open
 
 GIVEN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -43,6 +44,12 @@ async def test_a_task_is_stored_with_the_context_of_its_submission(open_api: Ope
         ("GET", "/tasks/{task_id}", "", 200),
         ("GET", "/tasks/{task_id}", "", 404),
     ]
+
+
+async def test_every_route_answers_as_without(open_api: Open) -> None:
+    paths = {route.path for route in ROUTES if route.method == "GET" and "{" not in route.path}
+    async with open_api(traces=Fake()) as api:
+        assert {path: (await api.http.get(path)).status_code for path in paths} == dict.fromkeys(paths, 200)
 
 
 async def test_a_context_that_the_client_chose_stays(open_api: Open) -> None:

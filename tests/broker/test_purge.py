@@ -6,7 +6,7 @@ from tests.support.store import record
 
 
 async def test_everything_that_waits_in_a_priority_is_cancelled(rig: Rig) -> None:
-    retrying, running, dead = await rig.running("retrying", "running", "dead")
+    retrying, _running, dead = await rig.running("retrying", "running", "dead")
     await rig.settle(retrying, RetryIn(9.0, "exception"), b'{"n":1}')
     await rig.settle(dead, Bury("exception"), b'{"n":1}')
     for id, fields in {"queued": {}, "scheduled": {"delay_ms": 5000}, "low": {"priority": "low"}}.items():

@@ -35,6 +35,7 @@ def test_settings_and_options_move_the_addresses():
 def test_the_banner_has_one_line_to_try_and_no_password():
     said = banner(plan(REDIS_URL="redis://:secret@db:6379/0"), "redis://:secret@db:6379/0")
     assert 'curl http://127.0.0.1:8080/tasks -H \'Content-Type: application/json\' -d \'{"type": "echo"' in said
+    assert "console   http://127.0.0.1:8080/ " in said
     assert "http://127.0.0.1:2112/metrics" in said
     assert "http://127.0.0.1:2113/metrics" in said
     assert "redis://:***@db:6379/0" in said

@@ -49,10 +49,13 @@ def create_app(service: Service, routes: tuple[Route, ...] = ROUTES) -> QuartTri
     app.config.update(MAX_CONTENT_LENGTH=None, RESPONSE_TIMEOUT=RESPONSE_SECONDS, PROPAGATE_EXCEPTIONS=False)
     table = by_name(routes)
     for route in routes:
+        handler = app.ensure_async(route.handler)
+        if service.traces:
+            handler = partial(_in_span, handler, route, service.traces)
         app.add_url_rule(
             route.rule,
             route.name,
-            partial(_in_span, route, service.traces, service) if service.traces else partial(route.handler, service),
+            partial(handler, service),
             methods=[route.method],
             provide_automatic_options=False,
             strict_slashes=True,
@@ -64,11 +67,13 @@ def create_app(service: Service, routes: tuple[Route, ...] = ROUTES) -> QuartTri
     return app
 
 
-async def _in_span(route: Route, traces: Traces, service: Service, **parameters: str) -> Response:
+async def _in_span(
+    handler: Callable[..., Awaitable[Response]], route: Route, traces: Traces, service: Service, **parameters: str
+) -> Response:
     headers = {name.lower(): value for name, value in request.headers.items()}
     with traces.request(route.method, route.path, headers) as answered:
         try:
-            response: Response = await route.handler(service, **parameters)
+            response = await handler(service, **parameters)
         except Exception as error:
             answered(kind_of(error).status)
             raise

@@ -28,6 +28,7 @@ class Said(NamedTuple):
     body: type | None = None
     query: type[msgspec.Struct] | None = None
     problems: tuple[int, ...] = ()
+    media: str = JSON
 
 
 _SUBMIT_PROBLEMS = (400, 408, 409, 413, 415, 422, 429)
@@ -64,6 +65,9 @@ SAID: dict[str, Said] = {
     "metrics_summary": Said("The last sample, and the rates of the last minute.", {200: Summary}),
     "healthz": Said("The process lives.", {200: health.Status}),
     "readyz": Said("Redis answers.", {200: health.Status}),
+    "console_page": Said("The console, a page for people.", {200: None}, media="text/html"),
+    "console_script": Said("Its script.", {200: None}, media="text/javascript"),
+    "console_style": Said("Its style.", {200: None}, media="text/css"),
     "openapi": Said("This document.", {200: None}),
 }
 # Where an answer is one of two things: with a wait it is the task itself.
@@ -115,7 +119,7 @@ def _responses(route: Route, said: Said, schema_of: dict[Any, Any]) -> dict[str,
         schema = schema_of[type] if type is not None else {}
         if route.name in _OR_THE_TASK:
             schema = {"anyOf": [schema, schema_of[TaskView]]}
-        content = {JSON: {"schema": schema}} if status != HTTPStatus.NO_CONTENT else {}
+        content = {said.media: {"schema": schema}} if status != HTTPStatus.NO_CONTENT else {}
         if route.name == "submit_batch":
             content[NDJSON] = {"schema": {"type": "string"}}
         found[str(status)] = {"description": said.summary, "content": content}

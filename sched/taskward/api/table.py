@@ -2,7 +2,7 @@
 
 from quart import Response
 
-from taskward.api import batch, dlq, health, metrics_summary, queues, tasks, workers
+from taskward.api import batch, console_page, dlq, health, metrics_summary, queues, tasks, workers
 from taskward.api.auth import Scope
 from taskward.api.openapi import document
 from taskward.api.render import respond
@@ -23,5 +23,6 @@ ROUTES: tuple[Route, ...] = (
     *workers.ROUTES,
     *metrics_summary.ROUTES,
     *health.ROUTES,
+    *console_page.ROUTES,
     Route("GET", "/openapi.json", Scope.READ, openapi),
 )

@@ -143,6 +143,7 @@ def banner(plan: Plan, redis_url: str) -> str:
     return f"""
 Taskward is up. Ctrl-C stops it.
   API       http://{plan.api}
+  console   http://{plan.api}/ (in a browser)
   metrics   http://{plan.api_metrics}/metrics (API), http://{plan.worker_metrics}/metrics (worker)
   store     {without_password(redis_url)}{data}
   handlers  {plan.app}
