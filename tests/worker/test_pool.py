@@ -74,6 +74,24 @@ async def test_a_failing_task_is_retried_and_then_dead_with_its_history(workshop
     assert "test_pool.py" in task.last_error.traceback
 
 
+async def test_what_a_handler_logs_carries_its_task_and_token(
+    workshop: Workshop, caplog: pytest.LogCaptureFixture
+) -> None:
+    @workshop.app.task()
+    async def speak(payload: Any, ctx: Context) -> None:
+        ctx.log.warning("heard %s", payload)
+
+    id = await workshop.submit("speak", "this")
+    async with workshop.working():
+        await workshop.until(id)
+    lease = (await workshop.said.wait_for(TaskStarted)).lease
+    [line] = [record for record in caplog.records if record.name == "taskward.handler"]
+    said = vars(line)
+    assert line.getMessage() == "heard this"
+    assert (said["task_id"], said["token"], said["attempt"]) == (id, lease.token, 1)
+    assert (said["type"], said["priority"]) == ("speak", lease.spec.priority)
+
+
 async def test_retry_and_discard_are_what_they_say(workshop: Workshop) -> None:
     @workshop.app.task()
     async def later(payload: Any, ctx: Context) -> int:
