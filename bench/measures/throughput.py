@@ -14,6 +14,7 @@ from bench.report import Reading
 from bench.server import PRIORITIES, Server
 from bench.setup import Setup
 from bench.store import open_broker, preload
+from taskward.broker.broker import Broker
 from taskward.broker.messages import Settlement
 from taskward.policy.retry import Complete
 from taskward.task import Spec
@@ -22,6 +23,7 @@ NOOP = Spec(type="noop", payload={"n": 1})
 SLEEP = Spec(type="sleep10", payload={"n": 1})
 LOOK_SECONDS = 0.02
 PATIENCE_SECONDS = 60.0
+AT_ONCE = 4
 
 
 class Drained(NamedTuple):
@@ -149,14 +151,20 @@ def _life(setup: Setup, together: int) -> float:
 
 
 async def _live(url: str, together: int) -> None:
-    async with open_broker(url) as broker:
-        settlements: list[Settlement] = []
-        for number in itertools.count(1):
-            shares = [together // len(PRIORITIES)] * len(PRIORITIES)
-            step = await broker.step(settlements, worker="bench", number=number, shares=shares, wanted=together)
-            settlements = [Settlement(lease, Complete(b"null")) for lease in step.leases]
-            if not settlements:
-                return
+    """Several at a time, so that the server always has something to do."""
+    async with open_broker(url) as broker, trio.open_nursery() as nursery:
+        for n in range(AT_ONCE):
+            nursery.start_soon(_settle_and_claim, broker, f"bench-{n}", together)
+
+
+async def _settle_and_claim(broker: Broker, worker: str, together: int) -> None:
+    shares = [together // len(PRIORITIES)] * len(PRIORITIES)
+    settlements: list[Settlement] = []
+    for number in itertools.count(1):
+        step = await broker.step(settlements, worker=worker, number=number, shares=shares, wanted=together)
+        settlements = [Settlement(lease, Complete(b"null")) for lease in step.leases]
+        if not settlements:
+            return
 
 
 def until_done(on: Server, n: int) -> None:
