@@ -48,7 +48,9 @@ class Peer:
         """How it is configured."""
         if self.name in RUNNERS:
             lines = (ADAPTERS / RUNNERS[self.name][1]).read_text().splitlines()
-            return " ".join(line.lstrip("#/ ") for line in takewhile(lambda line: line[:1] in "#/", lines[1:]))
+            return " ".join(
+                line.lstrip("#/ ") for line in takewhile(lambda line: line.startswith(("#", "//")), lines[1:])
+            )
         source = (ADAPTERS / f"peer_{self.name}.py").read_text()
         return " ".join((ast.get_docstring(ast.parse(source)) or "").split("\n")[1:]).strip()
 

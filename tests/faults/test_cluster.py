@@ -74,8 +74,8 @@ async def test_the_queue_is_given_to_another_node(cluster: Clustered, site: Site
     assert set(site.runs.values()) == {1}
 
 
-async def test_a_server_that_is_no_node(cluster: Clustered, tmp_path: Path) -> None:
-    """Where nobody can say who has the queue, the reason is told."""
+async def test_no_node_knows_who_has_the_queue(cluster: Clustered) -> None:
+    """An outage like any other; the reason is told."""
     url = f"redis+cluster://127.0.0.1:{cluster.owner.port}"
     cluster.owner.admin.execute_command("CLUSTER FLUSHSLOTS")
     with pytest.raises(BrokerUnavailable, match="nobody has slot"):

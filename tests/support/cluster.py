@@ -1,21 +1,25 @@
 """A Cluster of three primaries, one of them with a replica: what `redis+cluster://` is for, as real processes."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import redis
 import redis.crc
-import trio
 
 from taskward.broker.keys import Keys
 from tests.faults.server import Server
 from tests.support.ports import free_ports
+from tests.support.watching import until
 
 SLOTS = 16_384
 NODE_TIMEOUT_MS = 1000
 PATIENCE = 30.0
+
+_until = partial(until, seconds=PATIENCE)
 
 
 class Clustered:
@@ -106,7 +110,8 @@ def _options(folder: Path) -> list[str]:
     ]
 
 
-def _ask(node: Server, *words: str | int) -> "dict[str, str] | list[str]":
+def _ask(node: Server, *words: str | int) -> Any:
+    """CLUSTER ..."""
     return node.admin.execute_command(f"CLUSTER {words[0]}", *words[1:])
 
 
@@ -128,9 +133,3 @@ def _owner_port(node: Server, slot: int) -> int:
 
 def _link(replica: Server) -> str:
     return str(replica.admin.info("replication").get("master_link_status"))
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    with trio.fail_after(PATIENCE):
-        while not holds():
-            await trio.sleep(0.02)

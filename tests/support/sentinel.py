@@ -1,14 +1,14 @@
 """A primary, its replica, and sentinels that watch them: what `redis+sentinel://` is for, as real processes."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import trio
-
 from taskward.broker.embedded import find_server
 from tests.faults.server import Server
+from tests.support.watching import until
 
 SERVICE = "tasks"
 # Sentinel's own pace is for networks: it looks for changes of role every ten seconds. While the primary is down it asks
@@ -17,6 +17,8 @@ QUICK = {"info-period": 200, "publish-period": 200, "ping-period": 400, "ask-per
 DOWN_AFTER_MS = 500
 FAILOVER_TIMEOUT_MS = 2000
 PATIENCE = 15.0
+
+_until = partial(until, seconds=PATIENCE)
 
 
 class Sentinel(Server):
@@ -136,9 +138,3 @@ def follows(server: Server, primary: Server) -> bool:
 
 def _pairs(reply: Any) -> dict[str, str]:
     return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    with trio.fail_after(PATIENCE):
-        while not holds():
-            await trio.sleep(0.02)

@@ -33,8 +33,8 @@ class Context:
     @property
     def log(self) -> "logging.LoggerAdapter[logging.Logger]":
         """A logger whose lines carry the task and the token, under the names that the worker's own lines have."""
-        names = ("type", "priority", "attempt", "token")
-        return logging.LoggerAdapter(_log, {"task_id": self.id} | {name: getattr(self, name) for name in names})
+        task = {"task_id": self.id, "type": self.type, "priority": self.priority}
+        return logging.LoggerAdapter(_log, task | {"attempt": self.attempt, "token": self.token})
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
         """Say how far this is; cheap, from any thread. The latest report is stored about twice a second."""

@@ -23,4 +23,5 @@ for p = 1, P do
   end
   if call('ZSCORE', dead[p], id) then return 'dead' end
 end
-return ({S = 'succeeded', C = 'cancelled', E = 'expired'})[text and string.sub(text, 1, 1)] or ''
+local r = text and parse_record(text)
+return ({S = 'succeeded', C = 'cancelled', E = 'expired'})[r and r.state] or ''
