@@ -3,14 +3,18 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Any
 
 import pytest
 import redis
 
+from taskward.broker import broker
 from taskward.broker.keys import Keys
-from taskward.client import BlockingClient, open_blocking_client
+from taskward.client import BlockingClient, local, open_blocking_client
+from taskward.client import blocking as client_module
 from taskward.client.fields import Item
 from taskward.config import Config
 from taskward.errors import BrokerUnavailable, ConfigError, Conflict, InvalidTask, QueueFull, TaskNotFound
@@ -49,6 +53,89 @@ def test_many_go_in_together(blocking: BlockingClient) -> None:
     assert [type(answer) for answer in answers] == [Submitted] * 1500 + [InvalidTask]
 
 
+def test_a_batch_is_first_in_first_out(blocking: BlockingClient, client: "redis.Redis", queue: str) -> None:
+    client.script_flush()  # the parts that are under way both have to be sent again
+    ids = [f"t{n}" for n in range(600)]
+    blocking.submit_many([{"type": "echo", "id": id} for id in ids])
+    assert in_line(client, queue) == ids
+
+
+def test_parts_too_long_for_a_call_are_cut_further(
+    blocking: BlockingClient, client: "redis.Redis", queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (broker, client_module):
+        monkeypatch.setattr(module, "LARGEST_CALL", 5000)
+    ids = [f"t{n}" for n in range(600)]
+    answers = blocking.submit_many([{"type": "echo", "id": id, "payload": "x" * 100} for id in ids])
+    assert [answer.id for answer in answers if isinstance(answer, Submitted)] == ids
+    assert in_line(client, queue) == ids
+
+
+def in_line(client: "redis.Redis", queue: str) -> list[str]:
+    """The ids that wait, first first."""
+    return client.zrange(Keys(queue, ["default"]).family("ready")[0], 0, -1)
+
+
+@pytest.fixture
+def at_third_part(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Has something done while a batch's first two parts are under way and its third is made."""
+
+    def arrange(do: Callable[[], object]) -> None:
+        seen = count()
+
+        def parsed(*args: Any) -> Any:
+            if next(seen) == 2:
+                do()
+            return local.parsed(*args)
+
+        monkeypatch.setattr("taskward.client.blocking.parsed", parsed)
+
+    return arrange
+
+
+def test_a_batch_whose_connection_is_cut_goes_in_once_and_in_order(
+    blocking: BlockingClient, client: "redis.Redis", queue: str, at_third_part: Callable[[Callable[[], object]], None]
+) -> None:
+    at_third_part(lambda: cut(client))
+    ids = [f"t{n}" for n in range(600)]
+    answers = blocking.submit_many([{"type": "echo", "id": id} for id in ids])
+    assert all(isinstance(answer, Submitted) for answer in answers)
+    assert in_line(client, queue) == ids
+
+
+def test_a_batch_that_is_broken_off_leaves_no_reply_behind(
+    blocking: BlockingClient, at_third_part: Callable[[Callable[[], object]], None]
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    at_third_part(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        blocking.submit_many([{"type": "echo"}] * 600)
+    submitted = blocking.submit("echo", id="after")
+    assert submitted == Submitted("after", True)
+
+
+def test_what_an_outage_has_kept_from_the_store_says_so(
+    blocking: BlockingClient,
+    client: "redis.Redis",
+    queue: str,
+    at_third_part: Callable[[Callable[[], object]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("taskward.client.blocking.PATIENCE_SECONDS", 0)
+    at_third_part(lambda: client.config_set("min-replicas-to-write", 1))
+    try:
+        answers = blocking.submit_many([{"type": "echo"}] * 600 + [{"type": ""}])
+        with pytest.raises(BrokerUnavailable):
+            blocking.submit_many([{"type": "echo"}] * 300)
+    finally:
+        client.config_set("min-replicas-to-write", 0)
+    accepted = [answer for answer in answers if isinstance(answer, Submitted)]
+    assert set(client.hkeys(Keys(queue, ())("spec"))) == {answer.id for answer in accepted}
+    assert [type(answer) for answer in answers[256:]] == [BrokerUnavailable] * 344 + [InvalidTask]
+
+
 def test_threads_may_share_it(blocking: BlockingClient, client: "redis.Redis", queue: str) -> None:
     with ThreadPoolExecutor(16) as threads:
         ids = {answer.id for answer in threads.map(lambda n: blocking.submit("echo", n), range(400))}
@@ -71,10 +158,15 @@ def connections(client: "redis.Redis") -> int:
 
 def test_a_connection_that_was_cut_is_made_anew(blocking: BlockingClient, client: "redis.Redis") -> None:
     blocking.submit("echo")
+    cut(client)
+    assert blocking.submit("echo").created
+
+
+def cut(client: "redis.Redis") -> None:
+    """Every connection of blocking clients."""
     for seen in client.client_list():
         if seen["name"] == "taskward-client":
             client.client_kill_filter(_id=seen["id"])
-    assert blocking.submit("echo").created
 
 
 def test_the_scripts_may_be_flushed(blocking: BlockingClient, client: "redis.Redis") -> None:

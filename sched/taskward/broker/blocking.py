@@ -1,11 +1,16 @@
 """Redis for threads without Trio: redis-py's blocking client, and a Connection that waits in the thread that calls.
 
-Broker's verbs wait for nothing but their connection. Over this one they run to their end at once: `finished`.
+Broker's verbs wait for nothing but their connection. Over this one a thread runs them: to their end (`finished`), or
+first until their command is sent (`begun`).
 """
 
 import os
+import socket
+import ssl
 import time
-from collections.abc import Coroutine, Sequence
+import types
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import hiredis
@@ -15,7 +20,13 @@ from redis.retry import Retry
 
 from taskward.broker import discovery
 from taskward.broker.connection import CALL_SECONDS, Connection, translated
-from taskward.broker.wire import CONNECT_SECONDS, LOOK_SECONDS, ONE_AFTER_THE_OTHER_SECONDS
+from taskward.broker.wire import (
+    CONNECT_SECONDS,
+    LOOK_SECONDS,
+    ONE_AFTER_THE_OTHER_SECONDS,
+    READ_BYTES,
+    ReplyError,
+)
 from taskward.errors import BrokerUnavailable, ConfigError
 
 Value = TypeVar("Value")
@@ -28,6 +39,7 @@ def blocking_client(url: str, *, seconds: float, name: str, queue: str) -> "redi
         "socket_timeout": seconds,
         "socket_connect_timeout": min(seconds, CONNECT_SECONDS),
         "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
     }
     try:
         if discovery.is_discovered(url):
@@ -38,81 +50,209 @@ def blocking_client(url: str, *, seconds: float, name: str, queue: str) -> "redi
 
 
 class BlockingConnection(Connection):
-    """A socket for each call under way: any number of threads may share it, and a process that uses it may fork."""
+    """A line for each call under way: any number of threads may share it, and a process that uses it may fork."""
 
     def __init__(self, url: str, *, name: str, queue: str) -> None:
         """Raises ConfigError for a URL that is none."""
         self._pool = blocking_client(url, seconds=CALL_SECONDS, name=name, queue=queue).connection_pool
-        self._idle: list[Any] = []
         try:
             self._pool.make_connection()  # which does not connect yet, but looks at the options
         except (redis.RedisError, TypeError) as exc:
             raise ConfigError(f"REDIS_URL: {exc}") from exc
         self._owner = os.getpid()
-        self._waiting: list[Any] = []
+        self._idle: list[_Line] = []
+        self._waiting: list[_Line] = []
         self._answered = 0.0
 
+    @contextmanager
+    def in_a_row(self) -> "Iterator[Row]":
+        """One line for one thread: what is sent first is carried out first."""
+        line = self._take()
+        try:
+            yield Row(self, line)
+        finally:
+            self._give_back(line)
+
     async def _call(self, *commands: tuple[Any, ...], patience: float = CALL_SECONDS) -> Sequence[Any]:  # noqa: ARG002 - the socket has the same bound
+        line = self._take()
+        try:
+            return await self.exchange(line, commands)
+        finally:
+            self._give_back(line)
+
+    def _take(self) -> "_Line":
         if self._owner != os.getpid():  # the parent's sockets are the parent's
             self._idle, self._waiting, self._owner = [], [], os.getpid()
+        # redis-py's own pool takes longer to hand one out than Redis to answer.
+        return self._idle.pop() if self._idle else _Line(self._pool)
+
+    def _give_back(self, line: "_Line") -> None:
+        if line.whole:
+            self._idle.append(line)
+        else:
+            line.close()
+
+    async def exchange(self, line: "_Line", commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Commands and their replies. Raises the first error among these, or BrokerUnavailable."""
+        sent = _Sent(len(commands))
+        self._waiting.append(line)
+        line.under_way.append(sent)
         try:
             with translated():
-                return self._exchange(commands)
+                line.send(commands)
+                await _on_its_way()
+                replies = line.replies(sent, look_until=self._look_until(line))
+        except ReplyError:
+            raise
         except BrokerUnavailable:
+            line.close()
             self.close()  # the others are no better: cut as well, or to a server that is somebody's replica now
             raise
-
-    def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        # redis-py's own pool takes longer to hand one out than Redis to answer.
-        connection = self._idle.pop() if self._idle else self._connected()
-        self._waiting.append(connection)
-        try:
-            connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
-            self._look(connection)
-            replies = [_reply(connection) for _ in commands]
         except BaseException:
-            connection.disconnect()  # what still comes is nobody's answer
+            line.close()  # what still comes is nobody's answer
             raise
         finally:
-            self._waiting.remove(connection)
+            line.under_way.remove(sent)
+            self._waiting.remove(line)
         self._answered = time.perf_counter()
-        self._idle.append(connection)
-        for reply in replies:
-            if isinstance(reply, redis.ResponseError):
-                raise reply
         return replies
 
-    def _look(self, connection: Any) -> None:
+    def _look_until(self, line: "_Line") -> float:
         """As wire.Plain, while no other thread waits as well: together they would only take turns at Python's lock."""
         now = time.perf_counter()
-        if now < self._answered + ONE_AFTER_THE_OTHER_SECONDS:
-            look_until = now + LOOK_SECONDS
-            while len(self._waiting) == 1 and time.perf_counter() < look_until and not connection.can_read():
-                pass
-
-    def _connected(self) -> Any:
-        connection: Any = self._pool.make_connection()
-        connection.connect()
-        return connection
+        alone = all(other is line for other in self._waiting)
+        return now + LOOK_SECONDS if alone and now < self._answered + ONE_AFTER_THE_OTHER_SECONDS else 0.0
 
     def close(self) -> None:
         """Give back the sockets that no call has."""
         while self._idle:
-            self._idle.pop().disconnect()
+            self._idle.pop().close()
 
 
-def _reply(connection: Any) -> Any:
-    try:
-        return connection.read_response()
-    except redis.ResponseError as exc:
-        return exc
+class Row(Connection):
+    """Calls by one line. While it is `smooth`, all of them have been carried out, as far as is known. Where one has to
+    be repeated, no other must be begun before.
+    """
+
+    def __init__(self, connection: BlockingConnection, line: "_Line") -> None:
+        self._connection = connection
+        self._line = line
+        self._failed = False
+
+    @property
+    def smooth(self) -> bool:
+        """Once it is not, it never is again."""
+        self._failed = self._failed or any(sent.failed for sent in self._line.under_way)
+        return not self._failed
+
+    async def _call(self, *commands: tuple[Any, ...], patience: float = CALL_SECONDS) -> Sequence[Any]:  # noqa: ARG002 - the socket has the same bound
+        try:
+            return await self._connection.exchange(self._line, commands)
+        except BaseException:
+            self._failed = True
+            raise
+
+
+class _Sent:
+    """Commands that are on their way, and the replies that have come; `lost`: no more will."""
+
+    def __init__(self, expected: int) -> None:
+        self.expected = expected
+        self.replies: list[Any] = []
+        self.lost = False
+
+    @property
+    def complete(self) -> bool:
+        """All replies are there."""
+        return len(self.replies) == self.expected
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was carried out, nobody knows, or it was not."""
+        return self.lost or any(isinstance(reply, ReplyError) for reply in self.replies)
+
+
+class _Line:
+    """A socket that redis-py opens, which knows addresses, logins and TLS. Its own calls take twice as long.
+
+    `under_way` has what was sent and whose sender has not had the replies yet, oldest first.
+    """
+
+    def __init__(self, pool: "redis.ConnectionPool") -> None:
+        self.under_way: list[_Sent] = []
+        self._connection: Any = pool.make_connection()
+        self._reader: hiredis.Reader | None = None
+
+    @property
+    def whole(self) -> bool:
+        """It is open, and nothing more comes."""
+        return self._reader is not None and not self.under_way
+
+    def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
+        """Raises OSError and redis-py's errors."""
+        if self._reader is None:
+            self._connection.connect()
+            self._reader = hiredis.Reader(replyError=ReplyError)
+        self._connection._sock.sendall(b"".join(map(hiredis.pack_command, commands)))  # noqa: SLF001
+
+    def replies(self, sent: _Sent, *, look_until: float) -> list[Any]:
+        """To these commands. Raises the first ReplyError among them, once all have come; OSError; BrokerUnavailable
+        where the line has ended.
+        """
+        while not sent.complete:
+            if sent.lost:
+                raise BrokerUnavailable("the connection to Redis has ended")
+            reply = self._reply(look_until)
+            oldest = next(other for other in self.under_way if not other.complete)
+            oldest.replies.append(reply)
+        for reply in sent.replies:
+            if isinstance(reply, ReplyError):
+                raise reply
+        return sent.replies
+
+    def _reply(self, look_until: float) -> Any:
+        assert self._reader is not None
+        reply = self._reader.gets()
+        while reply is False:
+            data = self._received(look_until)
+            if not data:
+                raise BrokerUnavailable("Redis closed the connection")
+            self._reader.feed(data)
+            reply = self._reader.gets()
+        return reply
+
+    def _received(self, look_until: float) -> bytes:
+        at: socket.socket = self._connection._sock  # noqa: SLF001
+        while time.perf_counter() < look_until and not isinstance(at, ssl.SSLSocket):
+            with suppress(BlockingIOError):  # which a socket with a timeout lets its own methods wait for
+                return os.read(at.fileno(), READ_BYTES)
+        return at.recv(READ_BYTES)
+
+    def close(self) -> None:
+        """Without waiting for anybody. The next call opens it again."""
+        for sent in self.under_way:
+            sent.lost = not sent.complete
+        self._reader = None
+        self._connection.disconnect()
+
+
+@types.coroutine
+def _on_its_way() -> Iterator[None]:
+    """Where a verb stops that was begun: its command is sent, and the thread has something else to do."""
+    yield
+
+
+def begun(coroutine: Coroutine[Any, Any, Value]) -> Coroutine[Any, Any, Value]:
+    """The same, as far as its command is sent: `finished` has the reply. Raises BrokerUnavailable."""
+    coroutine.send(None)
+    return coroutine
 
 
 def finished(coroutine: Coroutine[Any, Any, Value]) -> Value:
-    """What a coroutine returns that waits for nothing, or only in this thread."""
+    """What a coroutine returns that waits for nothing but this connection."""
     try:
-        coroutine.send(None)
+        while True:
+            coroutine.send(None)
     except StopIteration as stop:
         value: Value = stop.value
         return value
-    raise RuntimeError(f"{coroutine} waits for Trio")

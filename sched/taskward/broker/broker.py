@@ -1,5 +1,6 @@
 """Broker: the verbs of the store. Each is one script, takes a batch and can be repeated when its reply was lost."""
 
+import copy
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
@@ -86,6 +87,12 @@ class Broker:
             terms=Terms.of(config),
             observe=observe,
         )
+
+    def over(self, connection: Connection) -> "Broker":
+        """The same queue by another connection."""
+        other = copy.copy(self)
+        other.connection = connection
+        return other
 
     async def call(self, name: str, args: Sequence[Argument], *, asleep: float = 0.0, replicas: int = 0) -> Any:
         """Run one script, and tell how long it took; `asleep`: when there is a marker, or after so many seconds.

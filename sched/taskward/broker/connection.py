@@ -43,6 +43,8 @@ PASSING = (
     "MISCONF",
     "NOREPLICAS",
     "UNBLOCKED",
+    "MOVED",
+    "ASK",
 )
 _PASSING_CLASSES = (
     redis.exceptions.ReadOnlyError,

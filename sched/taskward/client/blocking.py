@@ -1,14 +1,15 @@
 """BlockingClient: for programs without Trio that talk to Redis themselves."""
 
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, Unpack
 
 from taskward.broker import reading
 from taskward.broker.batch import FIRST_PAUSE, LONGEST_PAUSE
-from taskward.broker.blocking import BlockingConnection, finished
-from taskward.broker.broker import Broker
+from taskward.broker.blocking import BlockingConnection, begun, finished
+from taskward.broker.broker import LARGEST_CALL, Broker
 from taskward.client.fields import Item, Options, encode
 from taskward.client.gateway import (
     FIRST_LOOK_SECONDS,
@@ -28,41 +29,49 @@ from taskward.events import ignore
 from taskward.submission import Limits, parse
 from taskward.task import CancelCause, State, Submission, Submitted, Task
 
+# Tasks of a batch that are sent together: the next are made and sent while the store is at work on them.
+PART = 128
+
 Value = TypeVar("Value")
 
 
 class BlockingClient:
     """AsyncClient's methods, which wait in the thread that calls; any number of threads may share one."""
 
-    def __init__(self, broker: Broker, limits: Limits) -> None:
+    def __init__(self, connection: BlockingConnection, broker: Broker, limits: Limits) -> None:
+        self._connection = connection
         self._broker = broker
         self._limits = limits
 
     def submit(self, type: str, payload: Any = None, **options: Unpack[Options]) -> Submitted:
         """Raises InvalidTask, TaskTooLarge, Conflict and QueueFull. Safe to repeat with the same `id`."""
         body = encode(Item(type=type, payload=payload, **options))
-        [answer] = self._store([parse(body, self._limits, now_ms())])
+        [answer] = self._store(self._broker, [parse(body, self._limits, now_ms())])()
         if isinstance(answer, TaskwardError):
             raise answer
         return answer
 
     def submit_many(self, items: Sequence[Item]) -> list[Answer]:
         """One answer an item, an error in its place where it was not taken. Raises InvalidTask for what is no JSON."""
-        parts = in_parts(items)
+        parts = in_parts(items, most=PART)
         bodies = [encode(part) for part in parts]
+        made = (parsed(part, body, self._limits) for part, body in zip(parts, bodies, strict=True))
         answers: list[Answer] = []
         outage: BrokerUnavailable | None = None
-        for part, body in zip(parts, bodies, strict=True):
-            made = parsed(part, body, self._limits)
-            if outage is None:
-                try:
-                    answers += self._store(made)
-                    continue
-                except BrokerUnavailable as exc:
-                    if not any(isinstance(answer, Submitted) for answer in answers):
-                        raise
-                    outage = exc
-            answers += [outage if isinstance(item, Submission) else item for item in made]
+        ahead = max(map(len, bodies), default=0) < LARGEST_CALL // 2  # each part is one call
+        with self._connection.in_a_row() as row:
+            broker = self._broker.over(row)
+            stored = ((part, self._store(broker, part, at_once=ahead and row.smooth)) for part in made)
+            for part, answered in one_ahead(stored):
+                if outage is None:
+                    try:
+                        answers += answered()
+                        continue
+                    except BrokerUnavailable as exc:
+                        if not any(isinstance(answer, Submitted) for answer in answers):
+                            raise
+                        outage = exc
+                answers += [outage if isinstance(item, Submission) else item for item in part]
         return answers
 
     def get(self, id: str) -> TaskView:
@@ -83,31 +92,47 @@ class BlockingClient:
 
     def cancel(self, id: str) -> State:
         """-> the state it is in now: `cancelling` while its worker stops it. Raises TaskNotFound."""
-        return found_state(id, self._ask(lambda: self._broker.cancel(id, cause=CancelCause.USER)))
+        return found_state(id, self._ask(lambda: self._broker.cancel(id, cause=CancelCause.USER))())
 
     def _get(self, id: str) -> Task:
-        [found] = self._ask(lambda: reading.each(self._broker, [id]))
+        [found] = self._ask(lambda: reading.each(self._broker, [id]))()
         return found_task(id, found)
 
-    def _store(self, items: Sequence[Submission | TaskwardError]) -> list[Answer]:
-        """Raises BrokerUnavailable."""
+    def _store(
+        self, broker: Broker, items: Sequence[Submission | TaskwardError], *, at_once: bool = True
+    ) -> Callable[[], list[Answer]]:
+        """-> what waits for the answers, and raises BrokerUnavailable. They are sent `at_once`, or by that."""
         submissions = [item for item in items if isinstance(item, Submission)]
-        stored = iter(self._ask(lambda: self._broker.submit(submissions)) if submissions else ())
-        replies = [next(stored) if isinstance(item, Submission) else item for item in items]
-        return [reply if isinstance(reply, Submitted | TaskwardError) else refused(reply) for reply in replies]
+        answers = self._ask(lambda: broker.submit(submissions), at_once=at_once) if submissions else tuple
 
-    def _ask(self, call: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
-        """What the store answers; where there is none, it is asked again for PATIENCE_SECONDS."""
-        give_up = time.monotonic() + PATIENCE_SECONDS
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                return finished(call())
-            except BrokerUnavailable:
-                if time.monotonic() + pause > give_up:
-                    raise
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+        def answered() -> list[Answer]:
+            stored = iter(answers())
+            replies = [next(stored) if isinstance(item, Submission) else item for item in items]
+            return [reply if isinstance(reply, Submitted | TaskwardError) else refused(reply) for reply in replies]
+
+        return answered
+
+    def _ask(self, call: Callable[[], Coroutine[Any, Any, Value]], *, at_once: bool = True) -> Callable[[], Value]:
+        """Ask the store. -> what waits for the answer; where there is none, it asks again for PATIENCE_SECONDS."""
+        asked: Coroutine[Any, Any, Value] | None = None
+        with suppress(BrokerUnavailable):
+            asked = begun(call()) if at_once else None
+
+        def answer() -> Value:
+            coroutine = asked or call()
+            give_up = time.monotonic() + PATIENCE_SECONDS
+            pause = FIRST_PAUSE
+            while True:
+                try:
+                    return finished(coroutine)
+                except BrokerUnavailable:
+                    if time.monotonic() + pause > give_up:
+                        raise
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+                coroutine = call()
+
+        return answer
 
 
 @contextmanager
@@ -116,6 +141,16 @@ def open_blocking_client(redis_url: str, *, config: Config | None = None, queue:
     config = settings(config, queue)
     connection = BlockingConnection(redis_url, name="taskward-client", queue=config.queue)
     try:
-        yield BlockingClient(Broker.of(config, connection, observe=ignore), Limits.of(config))
+        yield BlockingClient(connection, Broker.of(config, connection, observe=ignore), Limits.of(config))
     finally:
         connection.close()
+
+
+def one_ahead(values: Iterable[Value]) -> Iterator[Value]:
+    """The same, each once the one behind it has been made."""
+    ahead: deque[Value] = deque()
+    for value in values:
+        ahead.append(value)
+        if len(ahead) > 1:
+            yield ahead.popleft()
+    yield from ahead

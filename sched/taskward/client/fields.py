@@ -43,7 +43,7 @@ class Item(Options, total=False):
 def encode(value: Any) -> bytes:
     """As JSON. Raises InvalidTask for what has no exact JSON form: NaN, bytes, objects."""
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"), default=_instant).encode()
+        return _ENCODER.encode(value).encode()
     except (TypeError, ValueError, RecursionError) as exc:
         raise InvalidTask(f"not JSON: {exc}") from exc
 
@@ -52,3 +52,6 @@ def _instant(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_instant)

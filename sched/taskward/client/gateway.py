@@ -201,9 +201,9 @@ def found_state(id: str, state: State | None) -> State:
     return state
 
 
-def in_parts(items: Sequence[Item]) -> list[Sequence[Item]]:
-    """The same items, at most as many together as one call may take."""
-    return [items[first : first + MOST_PER_CALL] for first in range(0, len(items), MOST_PER_CALL)]
+def in_parts(items: Sequence[Item], *, most: int = MOST_PER_CALL) -> list[Sequence[Item]]:
+    """The same items, at most so many together, by default as many as one call may take."""
+    return [items[first : first + most] for first in range(0, len(items), most)]
 
 
 def _total_bytes(payloads: list[Any]) -> int:
