@@ -162,6 +162,13 @@ def test_a_connection_that_was_cut_is_made_anew(blocking: BlockingClient, client
     assert blocking.submit("echo").created
 
 
+def test_it_outlives_any_number_of_connections(blocking: BlockingClient, client: "redis.Redis", queue: str) -> None:
+    for _ in range(120):
+        blocking.submit("echo")
+        cut(client)
+    assert client.hlen(Keys(queue, ())("spec")) == 120
+
+
 def cut(client: "redis.Redis") -> None:
     """Every connection of blocking clients."""
     for seen in client.client_list():

@@ -25,6 +25,7 @@ from taskward.broker.wire import (
     LOOK_SECONDS,
     ONE_AFTER_THE_OTHER_SECONDS,
     READ_BYTES,
+    UNLIMITED,
     ReplyError,
 )
 from taskward.errors import BrokerUnavailable, ConfigError
@@ -40,6 +41,7 @@ def blocking_client(url: str, *, seconds: float, name: str, queue: str) -> "redi
         "socket_connect_timeout": min(seconds, CONNECT_SECONDS),
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
+        "max_connections": UNLIMITED,
     }
     try:
         if discovery.is_discovered(url):

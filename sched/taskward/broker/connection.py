@@ -22,7 +22,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from taskward.broker import discovery
 from taskward.broker.script import Script
-from taskward.broker.wire import CONNECT_SECONDS, Dialer, ReplyError
+from taskward.broker.wire import CONNECT_SECONDS, UNLIMITED, Dialer, ReplyError
 from taskward.errors import BrokerUnavailable, ConfigError
 
 CALL_SECONDS = 5.0
@@ -224,6 +224,7 @@ def _client(url: str, name: str, queue: str) -> "redis.asyncio.Redis":
         "socket_connect_timeout": CONNECT_SECONDS,
         "retry": Retry(NoBackoff(), 0),  # the default repeats every command ten times, pops included
         "health_check_interval": 0,
+        "max_connections": UNLIMITED,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
     try:

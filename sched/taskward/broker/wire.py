@@ -24,6 +24,8 @@ from taskward.errors import BrokerUnavailable, ConfigError
 CONNECT_SECONDS = 2.0
 READ_BYTES = 262_144
 MOST_IDLE = 8
+# redis-py's pools count the connections they make, and stop at a hundred, be they closed long since.
+UNLIMITED = 2**31
 # A reply from nearby takes less than this, and to sleep until it comes and be woken takes as long again. Where there is
 # a core to spare, one that asks one thing after the other looks for it instead.
 LOOK_SECONDS = 0.0002 if (os.cpu_count() or 1) > 1 else 0.0
