@@ -1,13 +1,16 @@
-"""Handlers that misbehave."""
+"""Handlers that misbehave, and one that tells of itself."""
 
 import os
 import signal
 import time
 from typing import Any
 
+from opentelemetry import metrics, trace
+
 from taskward import App, Context
 
 app = App()
+parcels = metrics.get_meter("shop").create_counter("shop_parcels", description="Parcels that were packed.")
 
 
 @app.task()
@@ -29,3 +32,11 @@ async def blocking(payload: Any) -> str:
 async def poison(payload: Any) -> None:
     """Takes its worker down."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task()
+def pack(payload: Any) -> str:
+    """Counts what it does, in a span of its own. -> the trace it is part of."""
+    with trace.get_tracer("shop").start_as_current_span("fold the box") as span:
+        parcels.add(1, {"size": payload["size"]})
+    return f"{span.get_span_context().trace_id:032x}"

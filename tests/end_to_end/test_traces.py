@@ -73,6 +73,29 @@ def test_one_trace_from_the_request_to_the_attempt(
     assert received.output().count(TRACE) >= 3
 
 
+def test_what_a_handler_measures_goes_where_taskwards_own_goes(
+    cluster: Callable[..., Cluster], collector: tuple[str, Process]
+) -> None:
+    endpoint, received = collector
+    system = cluster(
+        OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_TRACES_SAMPLER="always_on", OTEL_BSP_SCHEDULE_DELAY="100"
+    )
+    _, api = system.api()
+    worker, scrape = system.worker("tests.end_to_end.handlers:app")
+    task = api.until_done(api.submit_many([{"type": "pack", "payload": {"size": "L"}}]))
+    [packed] = task.values()
+    assert (
+        packed["result"] in packed["headers"]["traceparent"]
+    )  # a child of the attempt, which is one of the submission
+    with urlopen(f"{scrape.url}/metrics", timeout=10) as response:
+        assert 'shop_parcels_total{size="L"} 1.0' in response.read().decode()
+    assert worker.stop() == 0
+    until = time.monotonic() + 20
+    while "fold the box" not in received.output():
+        assert time.monotonic() < until, received.output()[-3000:]
+        time.sleep(0.05)
+
+
 def test_a_dead_collector_delays_neither_tasks_nor_the_end_for_long(cluster: Callable[..., Cluster]) -> None:
     (nobody,) = free_ports(1)
     system = cluster(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{nobody}", OTEL_TRACES_SAMPLER="always_on")

@@ -1,10 +1,19 @@
 """A request is carried out and its answer is lost, or torn: it is sent again, and nothing happens twice."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import trio
 
+from taskward.broker import script
+from taskward.client import blocking
+from taskward.client.fields import Item
+from taskward.client.gateway import Answer
+from taskward.client.local import parsed
 from taskward.events import LeaseWasLost, OutageBegan, TaskReaped, TaskStarted
-from tests.faults.site import CONCURRENCY, Site, State, outcomes, unavailable
+from taskward.task import Submitted
+from tests.faults.site import CONCURRENCY, QUEUE, Site, State, outcomes, unavailable
 
 # How much of the reply comes through: nothing and a clean end, or its first bytes and a reset.
 KEPT = pytest.mark.parametrize("keep", [0, 3], ids=["lost", "torn"])
@@ -96,6 +105,37 @@ async def test_the_reply_to_a_progress_report(site: Site, keep: int) -> None:
         site.let_go.set()
         assert outcomes(await site.until_done(id)) == ["succeeded"]
     assert site.runs == {id: 1}
+
+
+@KEPT
+@pytest.mark.parametrize("part", range(4))
+async def test_the_reply_to_a_part_of_a_batch(
+    wired: Site, monkeypatch: pytest.MonkeyPatch, keep: int, part: int
+) -> None:
+    """By a thread's client, which has two parts under way. All go in once, in their order."""
+    gone = []
+
+    def made(items: Sequence[Item], *args: Any) -> list[Any]:
+        if items[0]["payload"] == part * blocking.PART:
+            gone.append(wired.proxy.tear_reply(script.load("submit").sha.encode(), keep=keep))
+        return parsed(items, *args)
+
+    monkeypatch.setattr(blocking, "parsed", made)
+    items: list[Item] = [{"type": "note", "payload": n, "id": f"n{n}"} for n in range(4 * blocking.PART)]
+
+    def submit() -> list[Answer]:
+        with blocking.open_blocking_client(wired.proxy.url, queue=QUEUE) as client:
+            client.submit("note", id="before")
+            return client.submit_many(items)
+
+    answers = await trio.to_thread.run_sync(submit)
+    assert [trap.sprung.is_set() for trap in gone] == [True]
+    assert answers == [
+        Submitted(item["id"], created=answer.created) for item, answer in zip(items, answers, strict=True)
+    ]
+    [ready, *_] = wired.worker.broker.keys.family("ready")[1:]
+    stored = await trio.to_thread.run_sync(wired.server.admin.zrange, ready, 0, -1)
+    assert stored == ["before", *(item["id"] for item in items)]
 
 
 async def test_a_submission_that_is_overtaken_by_its_own_repetition(wired: Site, hasty: None) -> None:

@@ -205,7 +205,7 @@ class _Line:
             if sent.lost:
                 raise BrokerUnavailable("the connection to Redis has ended")
             reply = self._reply(look_until)
-            oldest = next(other for other in self.under_way if not other.complete)
+            oldest = next(other for other in self.under_way if not other.complete and not other.lost)
             oldest.replies.append(reply)
         for reply in sent.replies:
             if isinstance(reply, ReplyError):

@@ -41,6 +41,11 @@ class Telemetry:
         """Wraps an attempt, where tracing is on."""
         return self.tracing.attempt if self.tracing.enabled else None
 
+    def share(self) -> None:
+        """With the application that this process runs, which makes its instruments and spans by OpenTelemetry's API."""
+        self.metrics.share()
+        self.tracing.share()
+
 
 @asynccontextmanager
 async def open_telemetry(

@@ -84,6 +84,7 @@ async def _run(config: Config, app: App) -> int:
         ) as telemetry,
         open_connection(config.redis_url, name=f"taskward-worker {worker_id}", queue=config.queue) as connection,
     ):
+        telemetry.share()
         broker = Broker.of(config, connection, observe=telemetry.observe)
         worker = _Worker(config, app, broker, telemetry, worker_id=worker_id, metrics_addr=metrics_addr)
         return await worker.serve()

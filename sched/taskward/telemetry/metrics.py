@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, Observation, set_meter_provider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.metrics.view import DropAggregation, ExplicitBucketHistogramAggregation, View
@@ -28,7 +28,7 @@ class Metrics:
     """What one process exports: `registry` is for scrapes, `readers` are told as well (otlp.py makes one that pushes).
 
     Label sets that `types` and `priorities` tell in advance start at zero. `sample_seconds` is how often the queue is
-    sampled; `current_span` (tracing.py) is for exemplars. An application can add its own instruments to `meter`.
+    sampled; `current_span` (tracing.py) is for exemplars.
     """
 
     def __init__(
@@ -63,6 +63,10 @@ class Metrics:
         for i in for_role(role):
             if i.kind != "histogram":
                 _observe(self.meter, i, readings[i.name])
+
+    def share(self) -> None:
+        """Make the provider the process's own: instruments of the application are exported beside these. Once."""
+        set_meter_provider(self._provider)
 
     def shutdown(self) -> None:
         """Tell the readers for a last time. Blocks, for CLOSE_SECONDS (otlp.py) at most."""

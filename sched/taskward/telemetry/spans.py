@@ -1,4 +1,4 @@
-"""Tracing that is on: OpenTelemetry's SDK behind the interface of tracing.py. No global provider is set."""
+"""Tracing that is on: OpenTelemetry's SDK behind the interface of tracing.py."""
 
 import re
 import time
@@ -106,6 +106,10 @@ class Spans(Tracing):
     def current_span(self) -> Span | None:
         """See Tracing."""
         return _sampled(trace.get_current_span().get_span_context())
+
+    def share(self) -> None:
+        """See Tracing."""
+        trace.set_tracer_provider(self._provider)
 
     def shutdown(self) -> None:
         """See Tracing."""

@@ -55,6 +55,9 @@ class Tracing:
         """The current span where it is sampled: for log lines and exemplars."""
         return None
 
+    def share(self) -> None:
+        """Let the application's own spans, which are children of its attempt's, go the same way. Once a process."""
+
     def shutdown(self) -> None:
         """Send what is left. Blocks (otlp.py has an end to that)."""
 
