@@ -1,13 +1,14 @@
-"""App: what a user writes handlers with. A registry of task types; it runs nothing itself."""
+"""App: what a user writes handlers and schedules with. A registry; it runs nothing itself."""
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar, get_type_hints
 
 from taskward.errors import ConfigError
+from taskward.schedule import Schedule
 from taskward.task import RetryPolicy
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -40,12 +41,14 @@ class Handler:
 
 
 class App:
-    """The handlers of one application.
+    """The handlers of one application, and its schedules.
 
         app = App()
 
         @app.task("email.send", timeout_seconds=30, max_attempts=8)
         async def send(payload: Email, ctx: Context) -> None: ...
+
+        app.schedule("weekly", "0 9 * * MON", "email.send", {"to": "all"}, timezone="Europe/Berlin")
 
     The first parameter gets the payload; where it is annotated with a dataclass, TypedDict or msgspec.Struct
     the payload is checked against it and converted. A second parameter, if there is one, gets the Context.
@@ -54,6 +57,7 @@ class App:
 
     def __init__(self) -> None:
         self.handlers: dict[str, Handler] = {}
+        self.schedules: dict[str, Schedule] = {}
 
     def task(
         self,
@@ -89,6 +93,26 @@ class App:
             return function
 
         return register
+
+    def schedule(
+        self,
+        name: str,
+        cron: str,
+        type: str,
+        payload: Any = None,
+        *,
+        timezone: str = "UTC",
+        priority: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> None:
+        """Have a task submitted whenever `cron`, five fields as in crontab(5), says so: one, however many workers run
+        this application. Raises ConfigError for what is no schedule.
+        """
+        if name in self.schedules:
+            raise ConfigError(f"two schedules are called {name!r}")
+        self.schedules[name] = Schedule(
+            name=name, cron=cron, timezone=timezone, type=type, payload=payload, priority=priority, tags=tuple(tags)
+        )
 
     def label(self, type: str) -> str:
         """The type where a handler has it, else "unknown": safe as a metric label."""

@@ -64,7 +64,7 @@ def test_only_known_labels_have_known_values(i):
 
 def test_a_process_exports_what_is_its_own():
     api, worker = ({i.name for i in for_role(role)} for role in ("api", "worker"))
-    assert "tasks_enqueued_total" in api - worker
+    assert "tasks_rejected_total" in api - worker
     assert "task_run_seconds" in worker - api
     assert "queue_depth" in worker & api
 

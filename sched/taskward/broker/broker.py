@@ -276,12 +276,19 @@ class Broker:
         """Say that a worker lives and what it has done; b"" when it leaves."""
         await self.call("report", [worker, info])
 
+    async def now_ms(self) -> int:
+        """The time that everything in the store goes by: Redis' own."""
+        given = self._clock()
+        if given:
+            return int(given) // 1000
+        seconds, micros = await self.connection.command("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
     async def workers(self) -> dict[str, tuple[int, bytes]]:
         """Worker id -> (ms since its last report, the report), for those not silent for long."""
         seen = await self.connection.command("ZRANGE", self.keys("workers_seen"), 0, -1, "WITHSCORES")
         infos = await self.connection.command("HGETALL", self.keys("workers"))
-        seconds, micros = await self.connection.command("TIME")
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        now_ms = await self.now_ms()
         pairs = messages.pairs(seen)
         found = infos if isinstance(infos, dict) else dict(messages.pairs(infos))
         return {id.decode(): (now_ms - int(float(at)), found[id]) for id, at in pairs if id in found}

@@ -12,13 +12,16 @@ from taskward.broker.connection import open_connection
 from taskward.broker.lifeline import Lifeline
 from taskward.cli.process import Telemetry, bound, new_instance_id, open_telemetry, trusted
 from taskward.cli.signals import stop_on_signal
+from taskward.client.gateway import Gateway
 from taskward.client.local import now_ms
 from taskward.config import Config, split_addr
 from taskward.errors import BrokerUnavailable
 from taskward.events import Lifecycle, Observer
 from taskward.maintenance.auditor import auditor
 from taskward.maintenance.periodic import every, janitor, reaper, sampler
+from taskward.maintenance.scheduler import Scheduler
 from taskward.policy.priority import Shares
+from taskward.submission import Limits
 from taskward.telemetry.scrape import serve_scrapes
 from taskward.telemetry.standin import standing_in
 from taskward.worker.clock import PunctualClock
@@ -32,6 +35,7 @@ from taskward.worker.watchdog import Watchdog
 METRICS_ADDR = ":2113"
 JANITOR_SECONDS = 1.0
 AUDIT_SECONDS = 1.0
+SCHEDULER_SECONDS = 1.0
 # A worker that has not reached the store for so long is not ready.
 CONTACT_SECONDS = 15.0
 EXIT_ABANDONED = 70
@@ -39,8 +43,7 @@ EXIT_ABANDONED = 70
 
 def run(config: Config, app_path: str) -> int:
     """Serve until a signal. -> the exit code. Raises ConfigError, BrokerRefused."""
-    app = load(app_path)
-    return trio.run(partial(_run, config, app), clock=PunctualClock())
+    return trio.run(partial(_run, config, load(app_path)), clock=PunctualClock())
 
 
 def pool_of(
@@ -113,6 +116,10 @@ class _Worker:
             limit=config.loop_stall_limit_ms / 1000,
             observe=self._observe,
         )
+        self._gateway = Gateway(broker, observe=self._observe)
+        self._scheduler = Scheduler(
+            list(app.schedules.values()), broker=broker, gateway=self._gateway, limits=Limits.of(config)
+        )
         self._report = Report(
             worker_id=worker_id,
             pool=self._pool,
@@ -120,6 +127,7 @@ class _Worker:
             watchdog=self._watchdog,
             metrics_addr=metrics_addr,
             types=sorted(app.handlers),
+            schedules=list(app.schedules.values()),
             work=telemetry.metrics.work_totals,
             now_ms=now_ms,
         )
@@ -168,6 +176,9 @@ class _Worker:
             (AUDIT_SECONDS, "auditor", auditor(self._broker, self._observe)),
             (sample_seconds, "report", self._publish),
         ]
+        if self._scheduler.schedules:
+            background.start_soon(self._gateway.run)
+            ticks.append((SCHEDULER_SECONDS, "scheduler", self._scheduler.tick))
         for seconds, name, tick in ticks:
             background.start_soon(partial(every, seconds, name, tick, observe=self._observe))
 

@@ -201,8 +201,9 @@ def found_state(id: str, state: State | None) -> State:
     return state
 
 
-def in_parts(items: Sequence[Item], *, most: int = MOST_PER_CALL) -> list[Sequence[Item]]:
+def in_parts(items: Sequence[Item], *, most: int | None = None) -> list[Sequence[Item]]:
     """The same items, at most so many together, by default as many as one call may take."""
+    most = most or MOST_PER_CALL
     return [items[first : first + most] for first in range(0, len(items), most)]
 
 

@@ -88,9 +88,8 @@ DOCUMENTED: tuple[Instrument, ...] = (
         "counter",
         "tasks_enqueued_total",
         "{task}",
-        "New tasks stored; an idempotent replay is none.",
+        "New tasks stored, by the API or a schedule; an idempotent replay is none.",
         PRIORITY,
-        roles=API,
     ),
     Instrument("counter", "tasks_dequeued_total", "{task}", "Attempts started.", PRIORITY, roles=WORKER),
     Instrument(

@@ -2,12 +2,13 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import trio
 
+from taskward.schedule import Schedule
 from taskward.worker.keeper import Keeper
 from taskward.worker.pool import Pool
 from taskward.worker.watchdog import Watchdog
@@ -27,6 +28,7 @@ class Report:
         watchdog: Watchdog,
         metrics_addr: str,
         types: list[str],
+        schedules: Sequence[Schedule],
         work: Callable[[], dict[str, Any]],
         now_ms: Callable[[], int],
     ) -> None:
@@ -43,6 +45,7 @@ class Report:
             "started_ms": now_ms(),
             "concurrency": pool.concurrency,
             "types": types,
+            "schedules": [{"name": s.name, "cron": s.cron, "timezone": s.timezone, "type": s.type} for s in schedules],
             "metrics_addr": metrics_addr,
         }
 
