@@ -105,8 +105,8 @@ class App:
         priority: str | None = None,
         tags: Sequence[str] = (),
     ) -> None:
-        """Have a task submitted whenever `cron`, five fields as in crontab(5), says so: one, however many workers run
-        this application. Raises ConfigError for what is no schedule.
+        """Have a task submitted whenever `cron` says so: one, however many workers run this application. `cron` has
+        five fields, as in crontab(5), or six with the seconds first. Raises ConfigError for what is no schedule.
         """
         if name in self.schedules:
             raise ConfigError(f"two schedules are called {name!r}")

@@ -17,6 +17,7 @@ from tests.support.rig import PRIORITIES, Rig
 
 LIMITS = Limits(PRIORITIES, "low", 1000)
 MINUTE_MS = 60_000
+KEPT_MS = 60 * MINUTE_MS
 # The clock of a rig stands at 20 seconds past a minute: the next one begins in 40.
 NEXT_MS = START_US // 1000 + 40_000
 
@@ -34,7 +35,7 @@ def worker(rig: Rig) -> Make:
         app.schedule("beat", cron, fields.pop("type", "pulse"), **fields)
         broker = broker or rig.broker
         gateway = Gateway(broker, observe=observe)
-        return Scheduler(list(app.schedules.values()), broker=broker, gateway=gateway, limits=LIMITS)
+        return Scheduler(list(app.schedules.values()), broker=broker, gateway=gateway, limits=LIMITS, kept_ms=KEPT_MS)
 
     return make
 
@@ -81,6 +82,19 @@ async def test_of_those_that_nobody_could_submit_in_time_the_last_is(rig: Rig, w
     rig.clock.move(ms=10 * MINUTE_MS)
     await alone.tick()
     assert minutes(rig) == [0, 9, 10]
+
+
+async def test_one_that_may_have_run_and_been_forgotten_does_not_come_again(rig: Rig, worker: Make) -> None:
+    stopped = worker("0 * * * *")  # at 23:00, and it stands still from 22:13 on
+    await stopped.tick()
+    rig.clock.move(ms=46 * MINUTE_MS)
+    other = worker("0 * * * *")
+    await other.tick()
+    assert len(minutes(rig)) == 1
+    rig.store.clear()  # as if it had run, and its retention had passed
+    rig.clock.move(ms=KEPT_MS)
+    await stopped.tick()
+    assert minutes(rig) == [106]  # midnight, and not eleven
 
 
 async def test_one_that_there_is_no_room_for_waits(rig: Rig, worker: Make) -> None:

@@ -118,7 +118,11 @@ class _Worker:
         )
         self._gateway = Gateway(broker, observe=self._observe)
         self._scheduler = Scheduler(
-            list(app.schedules.values()), broker=broker, gateway=self._gateway, limits=Limits.of(config)
+            list(app.schedules.values()),
+            broker=broker,
+            gateway=self._gateway,
+            limits=Limits.of(config),
+            kept_ms=config.result_ttl_ms,
         )
         self._report = Report(
             worker_id=worker_id,

@@ -20,10 +20,15 @@ AHEAD_MS = 60_000
 
 
 class Scheduler:
-    """Raises ConfigError where the tasks of a schedule would be refused."""
+    """Raises ConfigError where the tasks of a schedule would be refused. `kept_ms`: for so long the store knows a task
+    that has ended.
+    """
 
-    def __init__(self, schedules: Sequence[Schedule], *, broker: Broker, gateway: Gateway, limits: Limits) -> None:
+    def __init__(
+        self, schedules: Sequence[Schedule], *, broker: Broker, gateway: Gateway, limits: Limits, kept_ms: int
+    ) -> None:
         self.schedules = schedules
+        self._kept_ms = kept_ms
         self._broker = broker
         self._gateway = gateway
         self._tasks = [(schedule, _task(schedule, limits)) for schedule in schedules]
@@ -38,7 +43,7 @@ class Scheduler:
         now_ms = await self._broker.now_ms()
         for schedule, task in self._tasks:
             since = self._until.setdefault(schedule.name, now_ms)
-            firings = due(schedule, since_ms=since, now_ms=now_ms)
+            firings = due(schedule, since_ms=since, now_ms=now_ms, kept_ms=self._kept_ms)
             if firings:
                 answers = await self._gateway.submit_many([_firing(schedule, task, at_ms) for at_ms in firings])
                 for at_ms, answer in zip(firings, answers, strict=True):
@@ -47,8 +52,12 @@ class Scheduler:
                     self._until[schedule.name] = at_ms
 
 
-def due(schedule: Schedule, *, since_ms: int, now_ms: int) -> list[int]:
-    """The firings to submit now, of those after `since_ms`."""
+def due(schedule: Schedule, *, since_ms: int, now_ms: int, kept_ms: int) -> list[int]:
+    """The firings to submit now, of those after `since_ms`.
+
+    None that another worker may have submitted so long ago that the store has forgotten it: it would run again.
+    """
+    since_ms = max(since_ms, now_ms - max(0, kept_ms - AHEAD_MS))
     firings = list(schedule.firings(after_ms=since_ms, until_ms=now_ms + AHEAD_MS))
     late = [at_ms for at_ms in firings if at_ms <= now_ms]
     return late[-1:] + firings[len(late) :]
