@@ -47,6 +47,12 @@ SAID: dict[str, Said] = {
     ),
     "list_tasks": Said("List tasks.", {200: TaskPage}, query=tasks.ListQuery, problems=(422,)),
     "get_task": Said("Look at a task.", {200: TaskView}, query=tasks.WaitQuery, problems=(404, 422)),
+    "task_events": Said(
+        "Follow a task by server-sent events, until its end; 204 where `Last-Event-ID` says that this is known.",
+        {200: None, 204: None},
+        problems=(404,),
+        media="text/event-stream",
+    ),
     "cancel_task": Said("Cancel a task.", {200: StateOf, 202: StateOf}, query=tasks.WaitQuery, problems=(404, 422)),
     "run_task_now": Said("Do not wait for a task's due time.", {200: StateOf}, problems=(404, 409)),
     "list_dead": Said("List dead tasks.", {200: TaskPage}, query=dlq.DeadQuery, problems=(422,)),

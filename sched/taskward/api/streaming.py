@@ -12,8 +12,12 @@ from taskward.client.ahead import made_ahead
 MOST_AHEAD = 256
 
 
-def respond_stream(parts: AsyncIterator[bytes], exchange: trio.Nursery) -> Response:
-    """NDJSON as it comes; it may take as long as it likes. The parts are made in `exchange`, which ends with it."""
-    response = Response(made_ahead(parts, exchange, most=MOST_AHEAD), 200, content_type=NDJSON)
+def respond_stream(
+    parts: AsyncIterator[bytes], exchange: trio.Nursery, *, content_type: str = NDJSON, most: int = MOST_AHEAD
+) -> Response:
+    """As it comes; it may take as long as it likes. The parts are made in `exchange`, which ends with it, at most so
+    many ahead.
+    """
+    response = Response(made_ahead(parts, exchange, most=most), 200, content_type=content_type)
     response.timeout = None
     return response

@@ -2,7 +2,7 @@
 
 from quart import Response
 
-from taskward.api import batch, console_page, dlq, health, metrics_summary, queues, tasks, workers
+from taskward.api import batch, console_page, dlq, health, metrics_summary, queues, task_events, tasks, workers
 from taskward.api.auth import Scope
 from taskward.api.openapi import document
 from taskward.api.render import respond
@@ -17,6 +17,7 @@ def openapi(_service: Service) -> Response:
 
 ROUTES: tuple[Route, ...] = (
     *tasks.ROUTES,
+    *task_events.ROUTES,
     *batch.ROUTES,
     *dlq.ROUTES,
     *queues.ROUTES,

@@ -114,9 +114,32 @@ class Gateway:
             left = give_up - trio.current_time()
             if task.terminal or left <= 0 or self.closing.is_set():
                 return task
-            with trio.move_on_after(min(pause, left)):
-                await self.closing.wait()
+            await self._pause(min(pause, left))
             pause = min(1.5 * pause, LONGEST_LOOK_SECONDS)
+
+    async def looks(self, id: str) -> AsyncIterator[Task | None]:
+        """The task again and again, the more often the less long ago it has changed; None while Redis is away.
+
+        Ends with the first look after its end, or when the process is to end. Raises TaskNotFound and DecodeError.
+        """
+        before: Task | None = None
+        pause = FIRST_LOOK_SECONDS
+        while not self.closing.is_set():
+            try:
+                task = await self.get(id)
+            except BrokerUnavailable:
+                yield None
+            else:
+                yield task
+                if task.terminal:
+                    return
+                pause = FIRST_LOOK_SECONDS if task != before else min(1.5 * pause, LONGEST_LOOK_SECONDS)
+                before = task
+            await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            await self.closing.wait()
 
     async def cancel(self, id: str) -> State:
         """End a waiting task, ask a running one to stop. -> the state it is in now. Raises TaskNotFound."""
