@@ -21,6 +21,7 @@ import trio_asyncio
 from taskward import codec
 from taskward.app import App
 from taskward.client.fields import Item, Options, encode
+from taskward.client.local import now_ms
 from taskward.config import Config
 from taskward.policy.retry import Bury, Cancel, Complete, Outcome, Release, RetryIn
 from taskward.submission import Limits, parse
@@ -64,7 +65,7 @@ async def attempt(
     """
     config = config or Config()
     body = encode(Item(type=type, payload=payload, **options))
-    running = _running(app, parse(body, Limits.of(config), _now_ms()), config, number=number)
+    running = _running(app, parse(body, Limits.of(config), now_ms()), config, number=number)
     outcome = await _outcome(running, config, cancel_after)
     return _ended(running, outcome, config)
 
@@ -130,7 +131,3 @@ def _ended(running: Running, outcome: Outcome, config: Config) -> Ended:
             return Ended(state=State.DEAD, reason=reason, error=error, progress=progress)
         case Cancel(cause) | Release(cause):
             return Ended(state=State.CANCELLED, cancel_cause=cause, progress=progress)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

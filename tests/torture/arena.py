@@ -4,12 +4,14 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from unittest.mock import patch
 
 import httpx
 import msgspec
@@ -19,11 +21,14 @@ from taskward import child
 from taskward.broker import reading
 from taskward.broker.broker import Broker, Terms
 from taskward.broker.connection import open_connection
+from taskward.client import blocking
+from taskward.client.fields import Item
 from taskward.client.view import view
 from taskward.config import Config
+from taskward.errors import BrokerUnavailable
 from taskward.events import ignore
 from taskward.maintenance.auditor import audit
-from taskward.task import State
+from taskward.task import State, Submitted
 from tests.end_to_end.system import environment, taskward
 from tests.faults.proxy import Proxy
 from tests.faults.server import Server
@@ -43,9 +48,12 @@ QUICK = {
     "LOG_LEVEL": "debug",
     "LOG_FORMAT": "json",
 }
-APIS, WORKERS = 0, 1
+APIS, WORKERS, CLIENT = 0, 1, 2
 DELAY_SECONDS = 0.05
 REPEAT_SECONDS = 0.1
+BATCH = 20
+# So that a batch is several parts, and faults meet it when some are stored and some are not.
+PART = 3
 ANSWER_SECONDS = 4.0
 
 
@@ -93,7 +101,7 @@ class Arena:
         self.folder = folder
         self.ledger = folder / "ledger"
         self.server = Server(folder / "data")
-        self.lines = [Proxy(self.server.port), Proxy(self.server.port)]
+        self.lines = [Proxy(self.server.port) for _ in range(COUNTS["line"])]
         self.acknowledged: list[str] = []
         self.deaths: dict[int, float] = {}
         self.done: Counter[str] = Counter()
@@ -231,6 +239,35 @@ class Arena:
                 return answer.json()
             await trio.sleep(REPEAT_SECONDS)
 
+    async def ask_directly(self, *, seed: int, until: trio.Event, pause: float) -> None:
+        """Submit batches by a thread's client, which talks to Redis itself."""
+        enough = threading.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_pass_on, until, enough)
+            await trio.to_thread.run_sync(
+                self._submit_directly, random.Random(f"{seed}-directly"), enough, pause, abandon_on_cancel=True
+            )
+
+    def _submit_directly(self, dice: random.Random, enough: threading.Event, pause: float) -> None:
+        n = 0
+        with patch.object(blocking, "PART", PART), blocking.open_blocking_client(self.lines[CLIENT].url) as client:
+            while not enough.wait(dice.uniform(0, 2 * pause)):
+                n += 1
+                items = [cast(Item, _task(dice, f"directly-{n}-{k}")) for k in range(BATCH)]
+                while items:
+                    items = self._submit_once(client, items)
+
+    def _submit_once(self, client: blocking.BlockingClient, items: list[Item]) -> list[Item]:
+        """-> those that Redis did not answer for."""
+        try:
+            answers = client.submit_many(items)
+        except BrokerUnavailable:
+            return items
+        self.acknowledged += [answer.id for answer in answers if isinstance(answer, Submitted)]
+        left = [item for item, answer in zip(items, answers, strict=True) if isinstance(answer, BrokerUnavailable)]
+        assert len(left) + sum(isinstance(answer, Submitted) for answer in answers) == len(items), answers
+        return left
+
     # ---- the end
 
     async def settle_down(self) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -256,6 +293,11 @@ class Arena:
         waiting = await _all_tasks(broker, states=("retrying", "scheduled"))
         await broker.run_now(list(waiting))  # what was reaped often waits long
         return sampled.running > 0 or any(p.queued + p.scheduled + p.retrying for p in sampled.priorities)
+
+
+async def _pass_on(event: trio.Event, to_thread: threading.Event) -> None:
+    await event.wait()
+    to_thread.set()
 
 
 def _task(dice: random.Random, key: str) -> dict[str, Any]:

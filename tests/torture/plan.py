@@ -22,8 +22,9 @@ _ACTS = (
     ("line", "delay", 0.2, 1.5, 0.5),
     ("line", "lose", 0.0, 0.0, 0.2),
 )
-# How many there are of each. A line is the way to Redis: line 0 is the APIs', line 1 the workers'.
-COUNTS = {"worker": 2, "api": 2, "redis": 1, "line": 2}
+# How many there are of each. A line is the way to Redis: line 0 is the APIs', line 1 the workers', line 2 that of a
+# program that submits by itself.
+COUNTS = {"worker": 2, "api": 2, "redis": 1, "line": 3}
 LEAST_PAUSE, MOST_PAUSE = 0.1, 0.7
 
 

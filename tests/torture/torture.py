@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.torture.ledger import Verdict, judge, read_runs, read_settled
 from tests.torture.plan import draw
 
 CLIENTS = 6
+DIRECT_PAUSE_SECONDS = 1.0
 # After the last fault: how soon every client must be answered, and every task be done.
 RECOVERY_SECONDS = 60.0
 REPAIRED = '"auditor found what must not be"'
@@ -66,6 +68,7 @@ async def _act(arena: Arena, *, seed: int, seconds: float, pause: float) -> None
                 await arena.ask(client, seed=seed, until=enough, pause=pause)
 
             clients.start_soon(ask)
+        clients.start_soon(partial(arena.ask_directly, seed=seed, until=enough, pause=DIRECT_PAUSE_SECONDS))
         await arena.suffer(draw(seed, seconds))
         enough.set()
         clients.cancel_scope.deadline = trio.current_time() + RECOVERY_SECONDS
