@@ -103,7 +103,7 @@ async def test_to_wait_for_redis_costs_next_to_nothing(wired: Site, fault: str) 
         wired.proxy.welcome()
         wired.proxy.release()
         wired.proxy.answer = None
-    assert share < 0.1
+    assert share < 0.3  # of a core; whoever asks without a pause takes a whole one
 
 
 async def test_an_idle_worker_can_be_stopped_while_redis_is_away(wired: Site) -> None:
