@@ -27,11 +27,10 @@ from taskward.policy.retry import Bury, Cancel, Complete, Outcome, Release, Retr
 from taskward.submission import Limits, parse
 from taskward.task import CancelCause, ErrorInfo, Lease, Progress, State, Submission
 from taskward.worker import slot
-from taskward.worker.ending import Defaults, decision_of
+from taskward.worker.ending import Defaults, decision_of, running_of
 from taskward.worker.executor import Executor
+from taskward.worker.keeper import LOOK_SECONDS
 from taskward.worker.running import Running
-
-LOOK_SECONDS = 0.25
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +64,8 @@ async def attempt(
     """
     config = config or Config()
     body = encode(Item(type=type, payload=payload, **options))
-    running = _running(app, parse(body, Limits.of(config), now_ms()), config, number=number)
+    lease = _lease(parse(body, Limits.of(config), now_ms()), config, number=number)
+    running = running_of(lease, app, Defaults.of(config))
     outcome = await _outcome(running, config, cancel_after)
     return _ended(running, outcome, config)
 
@@ -75,9 +75,9 @@ def run_attempt(app: App, type: str, payload: Any = None, **more: Any) -> Ended:
     return trio.run(partial(attempt, app, type, payload, **more))
 
 
-def _running(app: App, submission: Submission, config: Config, *, number: int) -> Running:
+def _lease(submission: Submission, config: Config, *, number: int) -> Lease:
     now = time.time_ns() // 1000
-    lease = Lease(
+    return Lease(
         id=submission.id,
         spec=submission.spec,
         token=now,
@@ -87,9 +87,6 @@ def _running(app: App, submission: Submission, config: Config, *, number: int) -
         held_until=trio.current_time() + config.lease_ms / 1000,
         created_ms=now // 1000,
     )
-    handler = app.handlers.get(submission.spec.type)
-    timeout = Defaults.of(config).timeout_of(submission.spec, handler)
-    return Running(lease, handler, label=app.label(submission.spec.type), timeout=timeout)
 
 
 async def _outcome(running: Running, config: Config, cancel_after: float | None) -> Outcome:

@@ -19,14 +19,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from taskward.broker import discovery
-from taskward.broker.connection import CALL_SECONDS, Connection, translated
+from taskward.broker.connection import CALL_SECONDS, UNLIMITED, Connection, translated
 from taskward.broker.wire import (
     CONNECT_SECONDS,
     LOOK_SECONDS,
     ONE_AFTER_THE_OTHER_SECONDS,
     READ_BYTES,
-    UNLIMITED,
     ReplyError,
+    without_errors,
 )
 from taskward.errors import BrokerUnavailable, ConfigError
 
@@ -132,26 +132,20 @@ class BlockingConnection(Connection):
 
 
 class Row(Connection):
-    """Calls by one line. While it is `smooth`, all of them have been carried out, as far as is known. Where one has to
-    be repeated, no other must be begun before.
+    """Calls by one line. It is `smooth` until one of them fails: that has to be repeated before another is begun, and
+    so have those that were on their way behind it.
     """
 
     def __init__(self, connection: BlockingConnection, line: "_Line") -> None:
+        self.smooth = True
         self._connection = connection
         self._line = line
-        self._failed = False
-
-    @property
-    def smooth(self) -> bool:
-        """Once it is not, it never is again."""
-        self._failed = self._failed or any(sent.failed for sent in self._line.under_way)
-        return not self._failed
 
     async def _call(self, *commands: tuple[Any, ...], patience: float = CALL_SECONDS) -> Sequence[Any]:  # noqa: ARG002 - the socket has the same bound
         try:
             return await self._connection.exchange(self._line, commands)
         except BaseException:
-            self._failed = True
+            self.smooth = False
             raise
 
 
@@ -167,11 +161,6 @@ class _Sent:
     def complete(self) -> bool:
         """All replies are there."""
         return len(self.replies) == self.expected
-
-    @property
-    def failed(self) -> bool:
-        """Whether it was carried out, nobody knows, or it was not."""
-        return self.lost or any(isinstance(reply, ReplyError) for reply in self.replies)
 
 
 class _Line:
@@ -207,10 +196,7 @@ class _Line:
             reply = self._reply(look_until)
             oldest = next(other for other in self.under_way if not other.complete and not other.lost)
             oldest.replies.append(reply)
-        for reply in sent.replies:
-            if isinstance(reply, ReplyError):
-                raise reply
-        return sent.replies
+        return without_errors(sent.replies)
 
     def _reply(self, look_until: float) -> Any:
         assert self._reader is not None

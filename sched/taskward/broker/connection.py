@@ -22,11 +22,13 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from taskward.broker import discovery
 from taskward.broker.script import Script
-from taskward.broker.wire import CONNECT_SECONDS, UNLIMITED, Dialer, ReplyError
+from taskward.broker.wire import CONNECT_SECONDS, Dialer, ReplyError
 from taskward.errors import BrokerUnavailable, ConfigError
 
 CALL_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
+# redis-py's pools count the connections they make, and stop at a hundred, be they closed long since.
+UNLIMITED = 2**31
 # How long a write may take to reach the replicas that are waited for.
 REPLICAS_MS = 1000
 # A subscription that has heard nothing for so long asks whether the server is still there.

@@ -24,8 +24,6 @@ from taskward.errors import BrokerUnavailable, ConfigError
 CONNECT_SECONDS = 2.0
 READ_BYTES = 262_144
 MOST_IDLE = 8
-# redis-py's pools count the connections they make, and stop at a hundred, be they closed long since.
-UNLIMITED = 2**31
 # A reply from nearby takes less than this, and to sleep until it comes and be woken takes as long again. Where there is
 # a core to spare, one that asks one thing after the other looks for it instead.
 LOOK_SECONDS = 0.0002 if (os.cpu_count() or 1) > 1 else 0.0
@@ -34,6 +32,14 @@ ONE_AFTER_THE_OTHER_SECONDS = 0.001
 
 class ReplyError(Exception):
     """The server answered with an error; the text begins with its code."""
+
+
+def without_errors(replies: list[Any]) -> list[Any]:
+    """The same. Raises the first ReplyError among them."""
+    for reply in replies:
+        if isinstance(reply, ReplyError):
+            raise reply
+    return replies
 
 
 class Plain(trio.abc.AsyncResource):
@@ -106,10 +112,7 @@ class Wire:
                 replies.append(reply)
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as exc:
             raise BrokerUnavailable(f"the connection to Redis broke: {exc}") from exc
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                raise reply
-        return replies
+        return without_errors(replies)
 
     async def aclose(self) -> None:
         """Close without waiting for anybody."""

@@ -116,9 +116,10 @@ class _Worker:
             limit=config.loop_stall_limit_ms / 1000,
             observe=self._observe,
         )
+        schedules = list(app.schedules.values())
         self._gateway = Gateway(broker, observe=self._observe)
         self._scheduler = Scheduler(
-            list(app.schedules.values()),
+            schedules,
             broker=broker,
             gateway=self._gateway,
             limits=Limits.of(config),
@@ -131,7 +132,7 @@ class _Worker:
             watchdog=self._watchdog,
             metrics_addr=metrics_addr,
             types=sorted(app.handlers),
-            schedules=list(app.schedules.values()),
+            schedules=schedules,
             work=telemetry.metrics.work_totals,
             now_ms=now_ms,
         )

@@ -4,12 +4,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar, Unpack
 
 from taskward.broker import reading
 from taskward.broker.batch import FIRST_PAUSE, LONGEST_PAUSE
 from taskward.broker.blocking import BlockingConnection, begun, finished
 from taskward.broker.broker import LARGEST_CALL, Broker
+from taskward.broker.messages import Refusal
 from taskward.client.fields import Item, Options, encode
 from taskward.client.gateway import (
     FIRST_LOOK_SECONDS,
@@ -92,10 +94,10 @@ class BlockingClient:
 
     def cancel(self, id: str) -> State:
         """-> the state it is in now: `cancelling` while its worker stops it. Raises TaskNotFound."""
-        return found_state(id, self._ask(lambda: self._broker.cancel(id, cause=CancelCause.USER))())
+        return found_state(id, self._ask(lambda: self._broker.cancel(id, cause=CancelCause.USER)))
 
     def _get(self, id: str) -> Task:
-        [found] = self._ask(lambda: reading.each(self._broker, [id]))()
+        [found] = self._ask(lambda: reading.each(self._broker, [id]))
         return found_task(id, found)
 
     def _store(
@@ -103,36 +105,36 @@ class BlockingClient:
     ) -> Callable[[], list[Answer]]:
         """-> what waits for the answers, and raises BrokerUnavailable. They are sent `at_once`, or by that."""
         submissions = [item for item in items if isinstance(item, Submission)]
-        answers = self._ask(lambda: broker.submit(submissions), at_once=at_once) if submissions else tuple
+        call = partial(broker.submit, submissions)
+        asked: Coroutine[Any, Any, list[Submitted | Refusal]] | None = None
+        if submissions and at_once:
+            with suppress(BrokerUnavailable):
+                asked = begun(call())
 
         def answered() -> list[Answer]:
-            stored = iter(answers())
+            stored = iter(self._ask(call, asked) if submissions else ())
             replies = [next(stored) if isinstance(item, Submission) else item for item in items]
             return [reply if isinstance(reply, Submitted | TaskwardError) else refused(reply) for reply in replies]
 
         return answered
 
-    def _ask(self, call: Callable[[], Coroutine[Any, Any, Value]], *, at_once: bool = True) -> Callable[[], Value]:
-        """Ask the store. -> what waits for the answer; where there is none, it asks again for PATIENCE_SECONDS."""
-        asked: Coroutine[Any, Any, Value] | None = None
-        with suppress(BrokerUnavailable):
-            asked = begun(call()) if at_once else None
-
-        def answer() -> Value:
-            coroutine = asked or call()
-            give_up = time.monotonic() + PATIENCE_SECONDS
-            pause = FIRST_PAUSE
-            while True:
-                try:
-                    return finished(coroutine)
-                except BrokerUnavailable:
-                    if time.monotonic() + pause > give_up:
-                        raise
-                time.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-                coroutine = call()
-
-        return answer
+    def _ask(
+        self, call: Callable[[], Coroutine[Any, Any, Value]], asked: Coroutine[Any, Any, Value] | None = None
+    ) -> Value:
+        """What the store answers to what was `asked`, or to a call; where there is none, it is asked again for
+        PATIENCE_SECONDS.
+        """
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return finished(asked or call())
+            except BrokerUnavailable:
+                if time.monotonic() + pause > give_up:
+                    raise
+            asked = None
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
 
 @contextmanager

@@ -1,13 +1,13 @@
-"""The end of an attempt: what is decided about its task, and how that is written down."""
+"""What applies to an attempt, what is decided about its task at the end, and how that is written down."""
 
 from typing import NamedTuple
 
 from taskward import codec
-from taskward.app import Handler
+from taskward.app import App, Handler
 from taskward.broker.messages import Settlement
 from taskward.config import Config
 from taskward.policy.retry import Complete, Decision, Outcome, Release, Stopped, Succeeded, decide
-from taskward.task import Attempt, CancelCause, RetryPolicy, Spec
+from taskward.task import Attempt, CancelCause, Lease, RetryPolicy, Spec
 from taskward.worker.running import Running
 
 
@@ -31,6 +31,12 @@ class Defaults(NamedTuple):
         if handler is not None and handler.timeout_seconds is not None:
             return handler.timeout_seconds
         return self.timeout
+
+
+def running_of(lease: Lease, app: App, defaults: Defaults) -> Running:
+    """A claimed task, with the handler and the time it has."""
+    handler = app.handlers.get(lease.spec.type)
+    return Running(lease, handler, label=app.label(lease.spec.type), timeout=defaults.timeout_of(lease.spec, handler))
 
 
 def decision_of(running: Running, outcome: Outcome, defaults: Defaults, *, dice: float) -> Decision:

@@ -20,7 +20,7 @@ from taskward.policy.priority import Shares
 from taskward.policy.retry import Bury, Cancel, Failed, Outcome, Release, RetryIn
 from taskward.task import CancelCause, ErrorInfo, Lease
 from taskward.worker import slot
-from taskward.worker.ending import Defaults, decision_of, settlement_of
+from taskward.worker.ending import Defaults, decision_of, running_of, settlement_of
 from taskward.worker.executor import Executor
 from taskward.worker.running import Running
 
@@ -260,7 +260,7 @@ class Pool:
     def _hand_out(self, step: Step, claim: _Claim) -> None:
         for lease in step.leases:
             self._free -= 1
-            self.held[lease.token] = running = self._running(lease)
+            self.held[lease.token] = running = running_of(lease, self._app, self._defaults)
             if self._claiming:
                 self._send.send_nowait(running)
             else:
@@ -299,11 +299,6 @@ class Pool:
         with self._span(lease) as running.span:
             self._observe(started)
             return await self._executor.attempt(running)
-
-    def _running(self, lease: Lease) -> Running:
-        handler = self._app.handlers.get(lease.spec.type)
-        timeout = self._defaults.timeout_of(lease.spec, handler)
-        return Running(lease, handler, label=self._app.label(lease.spec.type), timeout=timeout)
 
     def _end(self, running: Running, outcome: Outcome) -> None:
         lease = running.lease
