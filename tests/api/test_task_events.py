@@ -12,6 +12,7 @@ from taskward.api import task_events
 from taskward.broker.broker import Broker
 from taskward.client.view import TaskView
 from taskward.errors import BrokerUnavailable
+from taskward.events import BrokerCalled
 from taskward.policy.retry import Complete, RetryIn
 from taskward.task import Progress
 from tests.api.conftest import Api
@@ -23,7 +24,6 @@ class Stream:
 
     def __init__(self, answer: httpx.Response) -> None:
         self.answer = answer
-        self.comments = 0
         self.last_id = ""
         self._lines = answer.aiter_lines()
 
@@ -32,6 +32,13 @@ class Stream:
         task = await self._read()
         assert task is not None
         return task
+
+    async def comment(self) -> None:
+        """Wait for the next one."""
+        with trio.fail_after(10):
+            async for line in self._lines:
+                if line == ":":
+                    return
 
     async def ended(self) -> bool:
         """Whether nothing more comes."""
@@ -46,8 +53,6 @@ class Stream:
                         self.last_id = id
                     case ["data", text]:
                         data = msgspec.json.decode(text, type=TaskView)
-                    case [":"]:
-                        self.comments += 1
                     case [""] if data is not None:
                         return data
         return None
@@ -59,6 +64,11 @@ async def events(api: Api, id: str, *, known: str = "") -> AsyncIterator[Stream]
     headers = {"Last-Event-ID": known} if known else {}
     async with api.http.stream("GET", f"/tasks/{id}/events", headers=headers) as answer:
         yield Stream(answer)
+
+
+def looks(api: Api) -> int:
+    """How often the API has read tasks."""
+    return sum(isinstance(event, BrokerCalled) and event.op == "get" for event in api.events)
 
 
 async def test_it_tells_all_that_becomes_of_a_task(api: Api) -> None:
@@ -106,7 +116,8 @@ async def test_a_renewed_lease_is_no_news(api: Api) -> None:
     async with events(api, lease.id) as stream:
         await stream.next()
         await api.broker.extend([lease])
-        await trio.sleep(0.3)
+        seen = looks(api)
+        await until(lambda: looks(api) >= seen + 2, seconds=10)
         await api.settle(lease, Complete(b"1"))
         task = await stream.next()
         assert task.state == "succeeded"
@@ -117,12 +128,11 @@ async def test_a_silent_stream_says_that_it_lives(api: Api, monkeypatch: pytest.
     id = await api.submit()
     async with events(api, id) as stream:
         await stream.next()
-        before = stream.comments
-        await trio.sleep(1)
+        await stream.comment()
+        await stream.comment()
         await api.http.post(f"/tasks/{id}/cancel")
         task = await stream.next()
         assert task.state == "cancelled"
-        assert stream.comments >= before + 2
 
 
 async def test_it_outlives_an_outage(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,12 +141,14 @@ async def test_it_outlives_an_outage(api: Api, monkeypatch: pytest.MonkeyPatch) 
     async with events(api, id) as stream:
         await stream.next()
         with monkeypatch.context() as patched:
+            asked: list[object] = []
 
             async def gone(*_: object, **__: object) -> None:
+                asked.append(None)
                 raise BrokerUnavailable
 
             patched.setattr(Broker, "call", gone)
-            await trio.sleep(0.5)
+            await until(lambda: len(asked) > 2, seconds=10)
         await api.http.post(f"/tasks/{id}/cancel")
         task = await stream.next()
         assert task.state == "cancelled"

@@ -4,10 +4,11 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
-from tests.end_to_end.system import Cluster
+from tests.end_to_end.system import Api, Cluster
 
 FIRING = re.compile(r"every-minute-\d{8}T\d{4}00Z")
 
@@ -15,13 +16,11 @@ FIRING = re.compile(r"every-minute-\d{8}T\d{4}00Z")
 def test_several_workers_submit_each_firing_once(cluster: Callable[..., Cluster]) -> None:
     system = cluster()
     _, api = system.api()
-    for _ in range(3):
-        system.worker("tests.end_to_end.scheduled:app")
-    until = time.monotonic() + 10
-    while not (found := api.call("GET", "/tasks?type=pulse")[1]["tasks"]):
+    scrapes = [system.worker("tests.end_to_end.scheduled:app")[1] for _ in range(3)]
+    until = time.monotonic() + 20
+    while not all(map(has_submitted, scrapes)):
         assert time.monotonic() < until
         time.sleep(0.1)
-    time.sleep(2.5)  # each of them has looked twice by then
     found = api.call("GET", "/tasks?type=pulse")[1]["tasks"]
     ids = [task["id"] for task in found]
     assert len(ids) == len(set(ids)) <= 2  # two where a minute has just begun
@@ -38,6 +37,12 @@ def test_several_workers_submit_each_firing_once(cluster: Callable[..., Cluster]
         "timezone": "Europe/Berlin",
         "type": "pulse",
     }
+
+
+def has_submitted(worker: Api) -> bool:
+    """A worker submits for its schedules only."""
+    with urlopen(f"{worker.url}/metrics", timeout=10) as response:
+        return 'redis_command_seconds_count{op="submit"}' in response.read().decode()
 
 
 @pytest.mark.parametrize(

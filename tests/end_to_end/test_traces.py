@@ -65,11 +65,7 @@ def test_one_trace_from_the_request_to_the_attempt(
     assert worker.stop() == 0
     assert api_process.stop() == 0
     assert f'"trace_id": "{TRACE}"' in worker.output()  # the log leads to the trace as well
-    until = time.monotonic() + 20
-    wanted = ("POST /tasks", "send default", "process echo", "task_run_seconds")
-    while not all(name in received.output() for name in wanted):
-        assert time.monotonic() < until, received.output()[-3000:]
-        time.sleep(0.05)
+    until_told(received, "POST /tasks", "send default", "process echo", "task_run_seconds")
     assert received.output().count(TRACE) >= 3
 
 
@@ -84,15 +80,18 @@ def test_what_a_handler_measures_goes_where_taskwards_own_goes(
     worker, scrape = system.worker("tests.end_to_end.handlers:app")
     task = api.until_done(api.submit_many([{"type": "pack", "payload": {"size": "L"}}]))
     [packed] = task.values()
-    assert (
-        packed["result"] in packed["headers"]["traceparent"]
-    )  # a child of the attempt, which is one of the submission
+    assert packed["result"] in packed["headers"]["traceparent"]  # the submission's trace, through the attempt's span
     with urlopen(f"{scrape.url}/metrics", timeout=10) as response:
         assert 'shop_parcels_total{size="L"} 1.0' in response.read().decode()
     assert worker.stop() == 0
+    until_told(received, "fold the box")
+
+
+def until_told(collector: Process, *names: str) -> None:
+    """Until it has printed all of them."""
     until = time.monotonic() + 20
-    while "fold the box" not in received.output():
-        assert time.monotonic() < until, received.output()[-3000:]
+    while not all(name in collector.output() for name in names):
+        assert time.monotonic() < until, collector.output()[-3000:]
         time.sleep(0.05)
 
 

@@ -1,6 +1,7 @@
 """Redis is away for a while: the API says so, the worker finishes what it runs, and both come back by themselves."""
 
 from collections import Counter
+from statistics import median
 
 import pytest
 import trio
@@ -99,11 +100,11 @@ async def test_to_wait_for_redis_costs_next_to_nothing(wired: Site, fault: str) 
             wired.proxy.hold()
         else:
             wired.proxy.answer = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
-        share = await cpu_share(2.0)
+        share = median([await cpu_share(1.0) for _ in range(3)])  # one moment of three may be a slow one
         wired.proxy.welcome()
         wired.proxy.release()
         wired.proxy.answer = None
-    assert share < 0.3  # of a core; whoever asks without a pause takes a whole one
+    assert share < 0.1
 
 
 async def test_an_idle_worker_can_be_stopped_while_redis_is_away(wired: Site) -> None:
