@@ -12,11 +12,14 @@ import pytest
 import trio
 
 from taskward import Context, Discard, Retry
+from taskward.broker.broker import Broker
+from taskward.broker.messages import Settlement, Step
 from taskward.events import LeaseWasLost, TaskSettled, TaskStarted
 from taskward.policy.retry import Complete
 from taskward.task import CancelCause, RetryPolicy, State
+from taskward.worker import pool as worker_pool
 from taskward.worker.pool import Pool
-from tests.worker.workshop import Workshop
+from tests.worker.workshop import PATIENCE, Workshop
 
 
 async def test_a_task_runs_and_its_result_is_kept(workshop: Workshop) -> None:
@@ -254,6 +257,37 @@ async def test_what_will_be_free_is_claimed_for_ahead(workshop: Workshop) -> Non
     assert 0 < waiting <= 20
     started = [event.lease.id for event in workshop.said.of(TaskStarted)]
     assert sorted(started) == sorted(ids)
+
+
+async def test_while_tasks_wait_for_slots_ends_are_recorded_in_company(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all the time in the world, a step records several ends, or there is a slot that needs a task at once."""
+    monkeypatch.setattr(worker_pool, "LINGER_SECONDS", PATIENCE)
+    monkeypatch.setattr(worker_pool, "PACE_HALVES_SECONDS", math.inf)
+    pools: list[Pool] = []
+    seen: list[tuple[int, bool]] = []
+    step = Broker.step
+
+    async def watched(broker: Broker, settlements: list[Settlement], **asked: Any) -> Step:
+        if settlements:
+            seen.append((len(settlements), any(pool._free < 0 for pool in pools)))
+        return await step(broker, settlements, **asked)
+
+    monkeypatch.setattr(Broker, "step", watched)
+
+    @workshop.app.task()
+    async def brief(payload: Any) -> None:
+        await trio.sleep(0.002)
+
+    for _ in range(600):
+        await workshop.submit("brief")
+    async with workshop.working(concurrency=40) as pool:
+        pools.append(pool)
+        await workshop.said.wait_for(TaskSettled, count=600)
+    assert any(waiting for _, waiting in seen)
+    assert all(together >= worker_pool.LEAST_PER_STEP for together, waiting in seen if waiting)
+    assert sum(together for together, _ in seen) == 600
 
 
 @asynccontextmanager

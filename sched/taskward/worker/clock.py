@@ -12,7 +12,8 @@ SHORT_SECONDS = 0.05
 
 class PunctualClock(trio.abc.Clock):
     """Seconds of the monotonic clock. In the last millisecond before a deadline Trio does not wait but looks again and
-    again: that takes a tenth of a core at most, and ten milliseconds of sleep are ten rather than eleven.
+    again, and ten milliseconds of sleep are ten rather than eleven. While short sleeps end all the time, that takes what
+    the loop has left of its core.
     """
 
     def start_clock(self) -> None:

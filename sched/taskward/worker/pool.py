@@ -31,8 +31,12 @@ LEAST_PER_STEP = 8
 IDLE_SECONDS = 5.0
 # A task claimed ahead of a free slot waits about one round trip for it. Where slots do not come, it is given back.
 AHEAD_SECONDS = 0.5
-# Of the most attempts that have ended in a round trip, what is still expected of the next one.
-PACE_KEPT = 0.95
+# Claimed ahead, for each that ended in the busiest round trip lately: tasks that take equally long end in bursts.
+AHEAD_SHARE = 1.5
+# In so long without as busy a one, half of that is forgotten.
+PACE_HALVES_SECONDS = 0.05
+# While tasks wait for slots, what has ended waits for company: a step for one costs as much as one for several.
+LINGER_SECONDS = 0.001
 
 Span = Callable[[Lease], AbstractContextManager[object]]
 
@@ -82,8 +86,9 @@ class Pool:
         self._span = span
         # Slots that have no task. Below zero: so many tasks have no slot yet.
         self._free = concurrency
-        # The most attempts that ended in a round trip lately.
+        # The most attempts that ended in a round trip lately, and when it was looked at.
         self._pace = 0.0
+        self._paced = 0.0
         # Half the slots at a time: one half works while the store is asked for the other.
         self._most_per_claim = min(MOST_PER_STEP, max(LEAST_PER_STEP, concurrency // 2))
         self._ended: list[_Ended] = []
@@ -141,12 +146,14 @@ class Pool:
     async def _step_until_drained(self) -> None:
         outage = Outage("worker", self._observe)
         while self._claiming or self.held or self._asleep:
+            if self._may_linger:
+                await self._linger()
             ended, self._ended = self._ended[:MOST_PER_STEP], self._ended[MOST_PER_STEP:]
             # The free slots of a sleeper are promised already.
             claim = self._claim(0 if self._asleep or not self._claiming else self._free + self._ahead)
             if ended or claim.wanted:
                 step = await self._step(ended, claim, outage)
-                self._pace = max(len(self._ended), PACE_KEPT * self._pace)
+                self._keep_pace()
                 self._record(ended, step)
                 self._hand_out(step, claim)
             else:
@@ -155,7 +162,22 @@ class Pool:
     @property
     def _ahead(self) -> int:
         """Slots that are likely to be free at the end of the next round trip: they are claimed for now."""
-        return min(int(self._pace), self.concurrency // 2)
+        return min(int(AHEAD_SHARE * self._pace), self.concurrency // 2)
+
+    def _keep_pace(self) -> None:
+        now = trio.current_time()
+        self._pace = max(len(self._ended), self._pace * 0.5 ** ((now - self._paced) / PACE_HALVES_SECONDS))
+        self._paced = now
+
+    @property
+    def _may_linger(self) -> bool:
+        return self._free < 0 and 0 < len(self._ended) < LEAST_PER_STEP and self._claiming
+
+    async def _linger(self) -> None:
+        with trio.move_on_after(LINGER_SECONDS):
+            while self._may_linger:
+                self._kick = trio.Event()
+                await self._kick.wait()
 
     async def _until_kicked(self) -> None:
         if self._free < 0:
