@@ -17,6 +17,7 @@ from taskward.broker.messages import Settlement, Step
 from taskward.events import LeaseWasLost, TaskSettled, TaskStarted
 from taskward.policy.retry import Complete
 from taskward.task import CancelCause, RetryPolicy, State
+from taskward.worker import pace
 from taskward.worker import pool as worker_pool
 from taskward.worker.pool import Pool
 from tests.worker.workshop import PATIENCE, Workshop
@@ -235,8 +236,11 @@ async def test_slots_bound_what_runs_at_once(workshop: Workshop) -> None:
     assert most == 4
 
 
-async def test_what_will_be_free_is_claimed_for_ahead(workshop: Workshop) -> None:
-    """Short tasks, many slots: the next ones are at hand when a slot is free; no more than the slots run at once."""
+@pytest.mark.parametrize(("concurrency", "seconds", "most_ahead"), [(40, 0.002, 32), (10, 0.0, 20), (1, 0.0, 2)])
+async def test_what_will_be_free_is_claimed_for_ahead(
+    workshop: Workshop, concurrency: int, seconds: float, most_ahead: int
+) -> None:
+    """Short tasks: the next ones are at hand when a slot is free; no more than the slots run at once."""
     now = most = waiting = 0
     pools: list[Pool] = []
 
@@ -246,17 +250,35 @@ async def test_what_will_be_free_is_claimed_for_ahead(workshop: Workshop) -> Non
         now += 1
         most = max(most, now)
         waiting = max([waiting, *(-pool._free for pool in pools)])
-        await trio.sleep(0.002)
+        await trio.sleep(seconds)
         now -= 1
 
     ids = [await workshop.submit("brief") for _ in range(600)]
-    async with workshop.working(concurrency=40) as pool:
+    async with workshop.working(concurrency=concurrency) as pool:
         pools.append(pool)
         await workshop.said.wait_for(TaskSettled, count=600)
-    assert most <= 40
-    assert 0 < waiting <= 20
+    assert most <= concurrency
+    assert 0 < waiting <= most_ahead
     started = [event.lease.id for event in workshop.said.of(TaskStarted)]
     assert sorted(started) == sorted(ids)
+
+
+async def test_nothing_is_claimed_ahead_for_handlers_that_take_long(workshop: Workshop) -> None:
+    waiting = 0
+    pools: list[Pool] = []
+
+    @workshop.app.task()
+    async def slow(payload: Any) -> None:
+        nonlocal waiting
+        waiting = max([waiting, *(-pool._free for pool in pools)])
+        await trio.sleep(1.2 * pace.BRIEF_SECONDS)
+
+    for _ in range(24):
+        await workshop.submit("slow")
+    async with workshop.working(concurrency=8) as pool:
+        pools.append(pool)
+        await workshop.said.wait_for(TaskSettled, count=24)
+    assert waiting == 0
 
 
 async def test_while_tasks_wait_for_slots_ends_are_recorded_in_company(
@@ -264,7 +286,7 @@ async def test_while_tasks_wait_for_slots_ends_are_recorded_in_company(
 ) -> None:
     """With all the time in the world, a step records several ends, or there is a slot that needs a task at once."""
     monkeypatch.setattr(worker_pool, "LINGER_SECONDS", PATIENCE)
-    monkeypatch.setattr(worker_pool, "PACE_HALVES_SECONDS", math.inf)
+    monkeypatch.setattr(pace, "HALF_SECONDS", math.inf)
     pools: list[Pool] = []
     seen: list[tuple[int, bool]] = []
     step = Broker.step
@@ -286,7 +308,7 @@ async def test_while_tasks_wait_for_slots_ends_are_recorded_in_company(
         pools.append(pool)
         await workshop.said.wait_for(TaskSettled, count=600)
     assert any(waiting for _, waiting in seen)
-    assert all(together >= worker_pool.LEAST_PER_STEP for together, waiting in seen if waiting)
+    assert all(together >= worker_pool.COMPANY for together, waiting in seen if waiting)
     assert sum(together for together, _ in seen) == 600
 
 
@@ -302,7 +324,7 @@ async def one_claimed_ahead(workshop: Workshop) -> AsyncIterator[tuple[Pool, str
     ids = [await workshop.submit("long") for _ in range(3)]
     async with workshop.working(concurrency=2) as pool:
         await workshop.said.wait_for(TaskStarted, count=2)
-        pool._pace = 10.0
+        pool._pace._busiest = 10.0
         pool._kick.set()
         assert (await workshop.until(ids[2], State.RUNNING)).attempt == 1
         yield pool, ids[2], let_go
@@ -311,7 +333,7 @@ async def one_claimed_ahead(workshop: Workshop) -> AsyncIterator[tuple[Pool, str
 async def test_what_was_claimed_ahead_is_given_back_where_no_slot_comes(workshop: Workshop) -> None:
     async with one_claimed_ahead(workshop) as (pool, id, let_go):
         assert (await workshop.until(id, State.QUEUED)).attempt == 0
-        assert pool._ahead == 0
+        assert pool._pace.ahead == 0
         assert len(workshop.said.of(TaskStarted)) == 2
         let_go.set()
         task = await workshop.until(id)

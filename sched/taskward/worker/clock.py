@@ -12,7 +12,7 @@ SHORT_SECONDS = 0.05
 
 class PunctualClock(trio.abc.Clock):
     """Seconds of the monotonic clock. In the last millisecond before a deadline Trio does not wait but looks again and
-    again, and ten milliseconds of sleep are ten rather than eleven. While short sleeps end all the time, that takes what
+    again: ten milliseconds of sleep are ten, not eleven. While short sleeps end all the time, that takes what
     the loop has left of its core.
     """
 

@@ -22,20 +22,18 @@ from taskward.task import CancelCause, ErrorInfo, Lease
 from taskward.worker import slot
 from taskward.worker.ending import Defaults, decision_of, running_of, settlement_of
 from taskward.worker.executor import Executor
+from taskward.worker.pace import Pace
 from taskward.worker.running import Running
 
 MOST_PER_STEP = 256
-# Fewer slots are asked for all at once: a round trip each would cost more than it wins.
-LEAST_PER_STEP = 8
+# Fewer tasks than that are claimed all at once: a round trip for half of them would cost more than it wins.
+LEAST_PER_CLAIM = 32
 # An idle worker is woken by markers. This is the net under them, not the way it learns of work.
 IDLE_SECONDS = 5.0
 # A task claimed ahead of a free slot waits about one round trip for it. Where slots do not come, it is given back.
 AHEAD_SECONDS = 0.5
-# Claimed ahead, for each that ended in the busiest round trip lately: tasks that take equally long end in bursts.
-AHEAD_SHARE = 1.5
-# In so long without as busy a one, half of that is forgotten.
-PACE_HALVES_SECONDS = 0.05
-# While tasks wait for slots, what has ended waits for company: a step for one costs as much as one for several.
+# While tasks wait for slots, fewer ends than that wait for company: a step for one costs as much as one for several.
+COMPANY = 8
 LINGER_SECONDS = 0.001
 
 Span = Callable[[Lease], AbstractContextManager[object]]
@@ -86,11 +84,10 @@ class Pool:
         self._span = span
         # Slots that have no task. Below zero: so many tasks have no slot yet.
         self._free = concurrency
-        # The most attempts that ended in a round trip lately, and when it was looked at.
-        self._pace = 0.0
-        self._paced = 0.0
         # Half the slots at a time: one half works while the store is asked for the other.
-        self._most_per_claim = min(MOST_PER_STEP, max(LEAST_PER_STEP, concurrency // 2))
+        self._most_per_claim = min(MOST_PER_STEP, max(LEAST_PER_CLAIM, concurrency // 2))
+        most_ahead = min(2 * concurrency, self._most_per_claim)
+        self._pace = Pace(most=most_ahead)
         self._ended: list[_Ended] = []
         self._number = 0
         self._claiming = True
@@ -100,7 +97,7 @@ class Pool:
         self._fell_asleep = trio.Event()
         self._kick = trio.Event()
         self._drained = trio.Event()
-        self._send, self._receive = trio.open_memory_channel[Running](concurrency)
+        self._send, self._receive = trio.open_memory_channel[Running](concurrency + most_ahead)
 
     @property
     def busy(self) -> int:
@@ -150,28 +147,19 @@ class Pool:
                 await self._linger()
             ended, self._ended = self._ended[:MOST_PER_STEP], self._ended[MOST_PER_STEP:]
             # The free slots of a sleeper are promised already.
-            claim = self._claim(0 if self._asleep or not self._claiming else self._free + self._ahead)
+            claim = self._claim(0 if self._asleep or not self._claiming else self._free + self._pace.ahead)
             if ended or claim.wanted:
+                sent = trio.current_time()
                 step = await self._step(ended, claim, outage)
-                self._keep_pace()
+                self._pace.round_trip(sent, trio.current_time())
                 self._record(ended, step)
                 self._hand_out(step, claim)
             else:
                 await self._until_kicked()
 
     @property
-    def _ahead(self) -> int:
-        """Slots that are likely to be free at the end of the next round trip: they are claimed for now."""
-        return min(int(AHEAD_SHARE * self._pace), self.concurrency // 2)
-
-    def _keep_pace(self) -> None:
-        now = trio.current_time()
-        self._pace = max(len(self._ended), self._pace * 0.5 ** ((now - self._paced) / PACE_HALVES_SECONDS))
-        self._paced = now
-
-    @property
     def _may_linger(self) -> bool:
-        return self._free < 0 and 0 < len(self._ended) < LEAST_PER_STEP and self._claiming
+        return self._free < 0 and 0 < len(self._ended) < COMPANY and self._claiming
 
     async def _linger(self) -> None:
         with trio.move_on_after(LINGER_SECONDS):
@@ -299,7 +287,7 @@ class Pool:
 
     def _give_all_back(self) -> None:
         """What no slot has taken yet. Nothing more is claimed ahead until tasks end quickly again."""
-        self._pace = 0.0
+        self._pace.forget()
         with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel):
             while True:
                 self._give_back(self._receive.receive_nowait())
@@ -325,6 +313,7 @@ class Pool:
     def _end(self, running: Running, outcome: Outcome) -> None:
         lease = running.lease
         self._free += 1
+        self._pace.end(running.seconds)
         if running.lost_op is not None:
             del self.held[lease.token]
             self._observe(LeaseWasLost(lease, running.label, running.seconds, running.lost_op))
