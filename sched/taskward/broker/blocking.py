@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from taskward.broker import discovery
-from taskward.broker.connection import CALL_SECONDS, UNLIMITED, Connection, translated
+from taskward.broker.connection import CALL_SECONDS, DRIVER_ERRORS, UNLIMITED, Connection, unavailable
 from taskward.broker.wire import (
     CONNECT_SECONDS,
     LOOK_SECONDS,
@@ -100,16 +100,16 @@ class BlockingConnection(Connection):
         self._waiting.append(line)
         line.under_way.append(sent)
         try:
-            with translated():
-                line.send(commands)
-                await _on_its_way()
-                replies = line.replies(sent, look_until=self._look_until(line))
-        except ReplyError:
-            raise
-        except BrokerUnavailable:
+            line.send(commands)
+            await _on_its_way()
+            replies = line.replies(sent, look_until=self._look_until(line))
+        except (BrokerUnavailable, *DRIVER_ERRORS) as exc:
+            if not isinstance(exc, ReplyError):
+                line.close()
+            failure = unavailable(exc)
             line.close()
             self.close()  # the others are no better: cut as well, or to a server that is somebody's replica now
-            raise
+            raise failure from failure.__cause__
         except BaseException:
             line.close()  # what still comes is nobody's answer
             raise
@@ -184,7 +184,13 @@ class _Line:
         if self._reader is None:
             self._connection.connect()
             self._reader = hiredis.Reader(replyError=ReplyError)
-        self._connection._sock.sendall(b"".join(map(hiredis.pack_command, commands)))  # noqa: SLF001
+        at: socket.socket = self._connection._sock  # noqa: SLF001
+        data = b"".join(map(hiredis.pack_command, commands))
+        if not isinstance(at, ssl.SSLSocket):
+            with suppress(BlockingIOError):
+                data = data[os.write(at.fileno(), data) :]
+        if data:
+            at.sendall(data)
 
     def replies(self, sent: _Sent, *, look_until: float) -> list[Any]:
         """To these commands. Raises the first ReplyError among them, once all have come; OSError; BrokerUnavailable

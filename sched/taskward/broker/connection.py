@@ -57,6 +57,15 @@ _PASSING_CLASSES = (
     redis.exceptions.AskError,  # and MovedError: another node of a Cluster has the queue now, or will have it soon
 )
 
+DRIVER_ERRORS = (
+    trio.TooSlowError,
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.ResponseError,
+    ReplyError,
+    OSError,
+)
+
 Argument = str | bytes | int | float
 
 
@@ -138,13 +147,31 @@ class Connection:
 
     async def _call(self, *commands: tuple[Argument, ...], patience: float = CALL_SECONDS) -> Sequence[Any]:
         try:
-            with translated(), trio.fail_after(patience):
+            with trio.move_on_after(patience):
                 return await self._send(*commands)
-        except BrokerUnavailable as exc:
-            failure = exc
+            failure = BrokerUnavailable("Redis did not answer in time")
+        except (BrokerUnavailable, *DRIVER_ERRORS) as exc:
+            failure = unavailable(exc)
         # The other connections are no better: cut as well, or to a server that is somebody's replica now.
         await self._drop_idle()
         raise failure
+
+
+def unavailable(exc: Exception) -> BrokerUnavailable:
+    """What a driver raised, where it will pass. Raises it again where it will not."""
+    match exc:
+        case BrokerUnavailable():
+            return exc
+        case trio.TooSlowError():
+            failure = BrokerUnavailable("Redis did not answer in time")
+        case redis.exceptions.ConnectionError() | redis.exceptions.TimeoutError() | OSError():
+            failure = BrokerUnavailable(f"Redis is not reachable: {exc}")
+        case _ if str(exc).startswith(PASSING) or isinstance(exc, _PASSING_CLASSES):
+            failure = BrokerUnavailable(f"Redis cannot serve now: {exc}")
+        case _:
+            raise exc
+    failure.__cause__ = exc
+    return failure
 
 
 @contextlib.contextmanager
@@ -152,14 +179,8 @@ def translated() -> Iterator[None]:
     """What drivers raise, as BrokerUnavailable where it will pass."""
     try:
         yield
-    except trio.TooSlowError as exc:
-        raise BrokerUnavailable("Redis did not answer in time") from exc
-    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as exc:
-        raise BrokerUnavailable(f"Redis is not reachable: {exc}") from exc
-    except (ReplyError, redis.exceptions.ResponseError) as exc:
-        if str(exc).startswith(PASSING) or isinstance(exc, _PASSING_CLASSES):
-            raise BrokerUnavailable(f"Redis cannot serve now: {exc}") from exc
-        raise
+    except DRIVER_ERRORS as exc:
+        raise unavailable(exc) from exc
 
 
 @asynccontextmanager

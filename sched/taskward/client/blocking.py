@@ -48,9 +48,10 @@ class BlockingClient:
     def submit(self, type: str, payload: Any = None, **options: Unpack[Options]) -> Submitted:
         """Raises InvalidTask, TaskTooLarge, Conflict and QueueFull. Safe to repeat with the same `id`."""
         body = encode(Item(type=type, payload=payload, **options))
-        [answer] = self._store(self._broker, [parse(body, self._limits, now_ms())])()
-        if isinstance(answer, TaskwardError):
-            raise answer
+        submission = parse(body, self._limits, now_ms())
+        [answer] = self._ask(lambda: self._broker.submit([submission]))
+        if isinstance(answer, Refusal):
+            raise refused(answer)
         return answer
 
     def submit_many(self, items: Sequence[Item]) -> list[Answer]:

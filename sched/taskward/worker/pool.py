@@ -190,30 +190,29 @@ class Pool:
     async def _sleep_until_woken(self) -> None:
         """Whenever there is nothing to claim: sleep in the store, and come back with what there is then."""
         outage = Outage("wake", self._observe)
-        while True:
-            await self._fell_asleep.wait()
-            self._fell_asleep = trio.Event()
-            if self._claiming:
-                claim = self._claim(self._free)
+        unanswered: _Claim | None = None
+        with self._sleeper:
+            while True:
+                await self._fell_asleep.wait()
+                self._fell_asleep = trio.Event()
+                claim = unanswered = self._claim(self._free)
                 step = await self._step_asleep(claim, outage)
-                if step is None:  # an outage or a stop: whether it has claimed, the same again tells
-                    step = await self._step([], claim, outage)
-                self._sleep_seconds = None
+                self._sleep_seconds = unanswered = None
                 self._hand_out(step, claim)
                 await trio.lowlevel.checkpoint()  # handlers begin before the store is asked again
-            else:
-                self._sleep_seconds = None
-            self._kick.set()
+                self._kick.set()
+        if unanswered is not None:  # a stop: whether it has claimed, the same again tells
+            self._hand_out(await self._step([], unanswered, outage), unanswered)
+        self._sleep_seconds = None
+        self._kick.set()
 
-    async def _step_asleep(self, claim: _Claim, outage: Outage) -> Step | None:
-        step = None
-        with trio.CancelScope() as self._sleeper:
-            try:
-                step = await self._ask([], claim, asleep=self._sleep_seconds or 0.0)
-            except BrokerUnavailable as exc:
-                await outage.sit_out(exc)
-            else:
-                outage.over()
+    async def _step_asleep(self, claim: _Claim, outage: Outage) -> Step:
+        try:
+            step = await self._ask([], claim, asleep=self._sleep_seconds or 0.0)
+        except BrokerUnavailable as exc:
+            await outage.sit_out(exc)
+            return await self._step([], claim, outage)
+        outage.over()
         return step
 
     async def _ask(self, settlements: list[Settlement], claim: _Claim, *, asleep: float = 0.0) -> Step:
