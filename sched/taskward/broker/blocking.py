@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from taskward.broker import discovery
-from taskward.broker.connection import CALL_SECONDS, DRIVER_ERRORS, UNLIMITED, Connection, unavailable
+from taskward.broker.connection import CALL_SECONDS, UNLIMITED, Connection, unavailable
 from taskward.broker.wire import (
     CONNECT_SECONDS,
     LOOK_SECONDS,
@@ -103,15 +103,16 @@ class BlockingConnection(Connection):
             line.send(commands)
             await _on_its_way()
             replies = line.replies(sent, look_until=self._look_until(line))
-        except (BrokerUnavailable, *DRIVER_ERRORS) as exc:
-            if not isinstance(exc, ReplyError):
-                line.close()
+        except Exception as exc:
             failure = unavailable(exc)
-            line.close()
+            if failure is not None or not isinstance(exc, ReplyError):
+                line.close()  # what still comes is nobody's answer
+            if failure is None:
+                raise
             self.close()  # the others are no better: cut as well, or to a server that is somebody's replica now
             raise failure from failure.__cause__
         except BaseException:
-            line.close()  # what still comes is nobody's answer
+            line.close()
             raise
         finally:
             line.under_way.remove(sent)

@@ -57,15 +57,6 @@ _PASSING_CLASSES = (
     redis.exceptions.AskError,  # and MovedError: another node of a Cluster has the queue now, or will have it soon
 )
 
-DRIVER_ERRORS = (
-    trio.TooSlowError,
-    redis.exceptions.ConnectionError,
-    redis.exceptions.TimeoutError,
-    redis.exceptions.ResponseError,
-    ReplyError,
-    OSError,
-)
-
 Argument = str | bytes | int | float
 
 
@@ -150,15 +141,18 @@ class Connection:
             with trio.move_on_after(patience):
                 return await self._send(*commands)
             failure = BrokerUnavailable("Redis did not answer in time")
-        except (BrokerUnavailable, *DRIVER_ERRORS) as exc:
-            failure = unavailable(exc)
+        except Exception as exc:
+            passing = unavailable(exc)
+            if passing is None:
+                raise
+            failure = passing
         # The other connections are no better: cut as well, or to a server that is somebody's replica now.
         await self._drop_idle()
         raise failure
 
 
-def unavailable(exc: Exception) -> BrokerUnavailable:
-    """What a driver raised, where it will pass. Raises it again where it will not."""
+def unavailable(exc: BaseException) -> BrokerUnavailable | None:
+    """What a driver raised, where it will pass, with that as its cause; None for all else."""
     match exc:
         case BrokerUnavailable():
             return exc
@@ -166,10 +160,12 @@ def unavailable(exc: Exception) -> BrokerUnavailable:
             failure = BrokerUnavailable("Redis did not answer in time")
         case redis.exceptions.ConnectionError() | redis.exceptions.TimeoutError() | OSError():
             failure = BrokerUnavailable(f"Redis is not reachable: {exc}")
-        case _ if str(exc).startswith(PASSING) or isinstance(exc, _PASSING_CLASSES):
+        case ReplyError() | redis.exceptions.ResponseError() if str(exc).startswith(PASSING) or isinstance(
+            exc, _PASSING_CLASSES
+        ):
             failure = BrokerUnavailable(f"Redis cannot serve now: {exc}")
         case _:
-            raise exc
+            return None
     failure.__cause__ = exc
     return failure
 
@@ -179,8 +175,10 @@ def translated() -> Iterator[None]:
     """What drivers raise, as BrokerUnavailable where it will pass."""
     try:
         yield
-    except DRIVER_ERRORS as exc:
-        raise unavailable(exc) from exc
+    except Exception as exc:
+        if failure := unavailable(exc):
+            raise failure from failure.__cause__
+        raise
 
 
 @asynccontextmanager
