@@ -168,7 +168,7 @@ def test_nobody_there_is_one_line(capsys):
 @pytest.mark.parametrize("url", ["localhost:8080", "ftp://x", "http://", "http://h:port", "http://[::1"])
 def test_an_address_that_is_none_is_asked_wrongly(url, capsys):
     assert main(["get", "t1", "--url", url]) == 2
-    assert capsys.readouterr().err == f"taskward: --url {url!r}: write http://host:port\n"
+    assert capsys.readouterr().err == f"taskward: {url!r} is no address of an API: write http://host:port\n"
 
 
 @pytest.mark.parametrize("payload", ["hello", "{", "NaN", ""])

@@ -129,7 +129,7 @@ def test_nobody_there_is_told_after_the_patience() -> None:
 
 
 def test_what_is_no_address_is_refused() -> None:
-    for url in ("127.0.0.1:8080", "ftp://x", "http://"):
+    for url in ("127.0.0.1:8080", "ftp://x", "http://", "http://h:port", "http://[::1"):
         with pytest.raises(ConfigError):
             Client(url)
 

@@ -4,11 +4,12 @@ import http.client
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 
-from taskward.errors import ConfigError, TaskwardError
+from taskward.client.over_http import connection_to
+from taskward.errors import TaskwardError
 
 # Longer than the API waits for a task's end.
 CALL_SECONDS = 75.0
@@ -19,20 +20,11 @@ class RequestFailed(TaskwardError):
 
 
 class Remote:
-    """The API at `url`. Raises ConfigError where that is no address. Proxies are not used, redirects not followed."""
+    """The API at `url`. Raises ConfigError where that is no address."""
 
     def __init__(self, url: str, *, token: str | None = None) -> None:
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host = port = None
-        if not host or parts.scheme not in ("http", "https"):
-            raise ConfigError(f"--url {url!r}: write http://host:port")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._url = url
-        self._connection = kind(host, port, timeout=CALL_SECONDS)
-        self._prefix = parts.path.rstrip("/")
+        self._connection, self._prefix = connection_to(url, seconds=CALL_SECONDS)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def call(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None) -> Any:

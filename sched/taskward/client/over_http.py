@@ -42,12 +42,7 @@ class Client:
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8080", *, token: str = "", patience: float = 10.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"{url!r} is not an http:// or https:// address")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, parts.port, timeout=LONGEST_WAIT_SECONDS + 15)
-        self._prefix = parts.path.rstrip("/")
+        self._connection, self._prefix = connection_to(url, seconds=LONGEST_WAIT_SECONDS + 15)
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._patience = patience
 
@@ -115,6 +110,22 @@ class Client:
         if response.status >= 400:
             raise _error(response.status, answer, response.headers.get("Retry-After", ""))
         return response.status, answer
+
+
+def connection_to(url: str, *, seconds: float) -> tuple[http.client.HTTPConnection, str]:
+    """A connection that is opened by its first request, and what stands before every path. Raises ConfigError.
+
+    No call waits longer than `seconds`. Proxies are not used, redirects not followed.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or parts.scheme not in ("http", "https"):
+        raise ConfigError(f"{url!r} is no address of an API: write http://host:port")
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(host, port, timeout=seconds), parts.path.rstrip("/")
 
 
 class _Named(msgspec.Struct):
