@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -163,6 +165,12 @@ def test_nobody_there_is_one_line(capsys):
     assert said.startswith(f"taskward: no answer from {url}: ")
     assert "Connection refused" in said
     assert said.count("\n") == 1
+
+
+def test_a_command_that_asks_the_api_does_not_load_redis():
+    """Half of the time such a command takes would be that."""
+    code = "import sys, taskward.cli.main; sys.exit('redis' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("url", ["localhost:8080", "ftp://x", "http://", "http://h:port", "http://[::1"])

@@ -103,7 +103,7 @@ class BlockingConnection(Connection):
             line.send(commands)
             await _on_its_way()
             replies = line.replies(sent, look_until=self._look_until(line))
-        except Exception as exc:
+        except Exception as exc:  # which of them will pass, only `unavailable` knows
             failure = unavailable(exc)
             if failure is not None or not isinstance(exc, ReplyError):
                 line.close()  # what still comes is nobody's answer
@@ -185,10 +185,10 @@ class _Line:
         if self._reader is None:
             self._connection.connect()
             self._reader = hiredis.Reader(replyError=ReplyError)
-        at: socket.socket = self._connection._sock  # noqa: SLF001
+        at: socket.socket = self._connection._sock  # noqa: SLF001 - redis-py tells nobody else its socket
         data = b"".join(map(hiredis.pack_command, commands))
         if not isinstance(at, ssl.SSLSocket):
-            with suppress(BlockingIOError):
+            with suppress(BlockingIOError):  # as in _received: one system call where `sendall` makes two
                 data = data[os.write(at.fileno(), data) :]
         if data:
             at.sendall(data)

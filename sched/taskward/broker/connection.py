@@ -33,6 +33,7 @@ UNLIMITED = 2**31
 REPLICAS_MS = 1000
 # A subscription that has heard nothing for so long asks whether the server is still there.
 LISTEN_SECONDS = 10.0
+LATE = "Redis did not answer in time"
 # Replies of a server that is there but cannot serve now: their codes, and redis-py's classes for some of them.
 PASSING = (
     "LOADING",
@@ -140,8 +141,8 @@ class Connection:
         try:
             with trio.move_on_after(patience):
                 return await self._send(*commands)
-            failure = BrokerUnavailable("Redis did not answer in time")
-        except Exception as exc:
+            failure = BrokerUnavailable(LATE)
+        except Exception as exc:  # which of them will pass, only `unavailable` knows
             passing = unavailable(exc)
             if passing is None:
                 raise
@@ -157,7 +158,7 @@ def unavailable(exc: BaseException) -> BrokerUnavailable | None:
         case BrokerUnavailable():
             return exc
         case trio.TooSlowError():
-            failure = BrokerUnavailable("Redis did not answer in time")
+            failure = BrokerUnavailable(LATE)
         case redis.exceptions.ConnectionError() | redis.exceptions.TimeoutError() | OSError():
             failure = BrokerUnavailable(f"Redis is not reachable: {exc}")
         case ReplyError() | redis.exceptions.ResponseError() if str(exc).startswith(PASSING) or isinstance(
@@ -175,7 +176,7 @@ def translated() -> Iterator[None]:
     """What drivers raise, as BrokerUnavailable where it will pass."""
     try:
         yield
-    except Exception as exc:
+    except Exception as exc:  # which of them will pass, only `unavailable` knows
         if failure := unavailable(exc):
             raise failure from failure.__cause__
         raise

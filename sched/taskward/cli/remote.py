@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from taskward.client.over_http import connection_to
+from taskward.address import connection_to
 from taskward.errors import TaskwardError
 
 # Longer than the API waits for a task's end.

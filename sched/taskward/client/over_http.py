@@ -4,15 +4,16 @@ import http.client
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, Unpack
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 import uuid_utils
 
 from taskward import errors
+from taskward.address import connection_to
 from taskward.client.fields import Item, Options, encode
 from taskward.client.view import TaskView
-from taskward.errors import BrokerUnavailable, ConfigError, InvalidTask, QueueFull, TaskwardError
+from taskward.errors import BrokerUnavailable, InvalidTask, QueueFull, TaskwardError
 from taskward.task import State, Submitted
 
 FIRST_PAUSE_SECONDS = 0.1
@@ -110,22 +111,6 @@ class Client:
         if response.status >= 400:
             raise _error(response.status, answer, response.headers.get("Retry-After", ""))
         return response.status, answer
-
-
-def connection_to(url: str, *, seconds: float) -> tuple[http.client.HTTPConnection, str]:
-    """A connection that is opened by its first request, and what stands before every path. Raises ConfigError.
-
-    No call waits longer than `seconds`. Proxies are not used, redirects not followed.
-    """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or parts.scheme not in ("http", "https"):
-        raise ConfigError(f"{url!r} is no address of an API: write http://host:port")
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(host, port, timeout=seconds), parts.path.rstrip("/")
 
 
 class _Named(msgspec.Struct):

@@ -30,8 +30,7 @@ class Pace:
     def round_trip(self, sent: float, now: float) -> None:
         """The store has answered. What has ended since its last answer is spread evenly over the time since then."""
         since = max(now - self._seen, 1e-6)
-        ended = self._ended * min(1.0, (now - sent) / since)
-        self._busiest = max(ended, self._busiest * 0.5 ** (since / HALF_SECONDS))
+        self._busiest = max(self._ended * (now - sent) / since, self._busiest * 0.5 ** (since / HALF_SECONDS))
         self._seen, self._ended = now, 0
 
     def forget(self) -> None:
