@@ -78,6 +78,26 @@ def test_two_stretches_have_the_firings_of_the_whole(first: int, one: int, other
     assert halves == whole == sorted(set(whole))
 
 
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from(["*/7 * * * *", "30 2 * * *", "0 */6 * * SUN", "*/20 * * * * *"]),
+    st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]),
+)
+def test_the_latest_is_the_last_that_has_fired(now: int, cron: str, timezone: str) -> None:
+    made, now_ms = schedule(cron, timezone=timezone), now * 1000
+    latest = made.latest(until_ms=now_ms)
+    assert latest is not None
+    assert next(made.firings(after_ms=latest - 1, until_ms=latest)) == latest
+    assert list(made.firings(after_ms=latest, until_ms=now_ms)) == []
+
+
+def test_the_latest_may_be_this_very_moment() -> None:
+    at_ms = ms("2026-11-24T03:00:00Z")
+    nightly = schedule("0 3 * * *")
+    assert nightly.latest(until_ms=at_ms) == at_ms
+    assert nightly.latest(until_ms=at_ms - 1) == at_ms - 24 * HOUR_MS
+
+
 def test_an_id_says_which_firing_it_is() -> None:
     at_ms = ms("2026-11-25T03:00:00+01:00")
     assert schedule("0 3 * * *").id_of(at_ms) == "nightly-20261125T020000Z"
@@ -93,6 +113,7 @@ def test_an_id_says_which_firing_it_is() -> None:
         ({"cron": "0 3 * * *", "timezone": "../etc"}, "time zone"),
         ({"cron": "0 3 * * *", "name": "no spaces"}, "name"),
         ({"cron": "0 3 * * *", "name": "x" * 41}, "name"),
+        ({"cron": "0 3 * * *", "misfire_grace_seconds": -1}, "misfire_grace_seconds is 0 to"),
     ],
 )
 def test_what_is_no_schedule_is_refused_where_it_is_written(fields: dict[str, Any], said: str) -> None:

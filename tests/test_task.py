@@ -34,6 +34,7 @@ LEGAL = {
     ("retrying", "queued"),
     ("retrying", "cancelled"),
     ("dead", "queued"),
+    ("dead", "scheduled"),
 }
 
 
@@ -53,7 +54,7 @@ def test_the_table_knows_every_state() -> None:
 
 def test_terminal_states_have_no_way_out_but_a_redrive() -> None:
     assert sorted(TERMINAL) == ["cancelled", "dead", "expired", "succeeded"]
-    assert {after for state in TERMINAL for after in TRANSITIONS[state]} == {State.QUEUED}
+    assert {after for state in TERMINAL for after in TRANSITIONS[state]} == {State.QUEUED, State.SCHEDULED}
     assert {state for state in TERMINAL if TRANSITIONS[state]} == {State.DEAD}
 
 

@@ -104,14 +104,24 @@ class App:
         timezone: str = "UTC",
         priority: str | None = None,
         tags: Sequence[str] = (),
+        misfire_grace_seconds: float = 0,
     ) -> None:
         """Have a task submitted whenever `cron` says so: one, however many workers run this application. `cron` has
-        five fields, as in crontab(5), or six with the seconds first. Raises ConfigError for what is no schedule.
+        five fields, as in crontab(5), or six with the seconds first. A worker that starts also submits the last task
+        that should have been submitted in the `misfire_grace_seconds` before, if none did. Raises ConfigError for what
+        is no schedule.
         """
         if name in self.schedules:
             raise ConfigError(f"two schedules are called {name!r}")
         self.schedules[name] = Schedule(
-            name=name, cron=cron, timezone=timezone, type=type, payload=payload, priority=priority, tags=tuple(tags)
+            name=name,
+            cron=cron,
+            timezone=timezone,
+            type=type,
+            payload=payload,
+            priority=priority,
+            tags=tuple(tags),
+            misfire_grace_seconds=misfire_grace_seconds,
         )
 
     def label(self, type: str) -> str:

@@ -34,7 +34,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     ),
     State.CANCELLING: frozenset({State.CANCELLED, State.SUCCEEDED, State.DEAD}),
     State.RETRYING: frozenset({State.QUEUED, State.CANCELLED}),
-    State.DEAD: frozenset({State.QUEUED}),
+    State.DEAD: frozenset({State.QUEUED, State.SCHEDULED}),
     State.SUCCEEDED: frozenset(),
     State.CANCELLED: frozenset(),
     State.EXPIRED: frozenset(),

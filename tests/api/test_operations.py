@@ -1,15 +1,18 @@
 """What operators ask and order: the DLQ, priorities, workers, targets, the summary."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
 import pytest
+import trio
 
 from taskward.api.sampling import Sampling
 from taskward.api.summary import TypeWork, Work
 from taskward.broker.broker import Broker
 from taskward.events import QueueSampled, ignore
-from taskward.policy.retry import Bury
+from taskward.policy.retry import Bury, Cancel, Complete, Decision, RetryIn
+from taskward.task import CancelCause
 from tests.api.conftest import Api
 
 REPORT: dict[str, Any] = {
@@ -48,6 +51,12 @@ async def next_sample(api: Api) -> None:
         )
 
 
+def told(redriven: dict[str, Any]) -> tuple[int, int, bool, bool]:
+    """What is said of every redrive; no canary was asked for."""
+    assert (redriven["canary"], redriven["stopped"]) == (None, False)
+    return redriven["matched"], redriven["redriven"], redriven["more"], redriven["dry_run"]
+
+
 async def test_dead_tasks_are_listed_and_go_back(api: Api) -> None:
     ids = [await api.bury("a"), await api.bury("a"), await api.bury("b", priority="high")]
     await api.submit("a", delay_seconds=60)
@@ -57,11 +66,11 @@ async def test_dead_tasks_are_listed_and_go_back(api: Api) -> None:
     assert [task["id"] for task in (await api.http.get("/dlq?type=b")).json()["tasks"]] == ids[2:]
 
     answer = await api.http.post("/dlq/redrive", json={"type": "a", "dry_run": True})
-    assert answer.json() == {"matched": 2, "redriven": 0, "more": False, "dry_run": True}
+    assert told(answer.json()) == (2, 0, False, True)
     answer = await api.http.post("/dlq/redrive", json={"type": "a", "limit": 1})
-    assert answer.json() == {"matched": 1, "redriven": 1, "more": True, "dry_run": False}
+    assert told(answer.json()) == (1, 1, True, False)
     answer = await api.http.post("/dlq/redrive", json={})
-    assert answer.json() == {"matched": 2, "redriven": 2, "more": False, "dry_run": False}
+    assert told(answer.json()) == (2, 2, False, False)
     assert (await api.http.get("/dlq")).json()["tasks"] == []
 
 
@@ -70,8 +79,71 @@ async def test_many_dead_tasks_go_back_page_by_page(api: Api) -> None:
     for lease in await api.claim(450):
         await api.settle(lease, Bury("exception"))
     answer = await api.http.post("/dlq/redrive", json={"limit": 420})
-    assert answer.json() == {"matched": 420, "redriven": 420, "more": True, "dry_run": False}
+    assert told(answer.json()) == (420, 420, True, False)
     assert len((await api.http.get("/dlq")).json()["tasks"]) == 30
+
+
+async def test_dead_tasks_go_back_one_after_the_other_at_a_pace(api: Api) -> None:
+    ids = [await api.bury() for _ in range(3)]
+    answer = await api.http.post("/dlq/redrive", json={"per_second": 0.01})
+    assert told(answer.json()) == (3, 3, False, False)
+    tasks = [(await api.http.get(f"/tasks/{id}")).json() for id in ids]
+    assert [task["state"] for task in tasks] == ["queued", "scheduled", "scheduled"]
+    second, third = (datetime.fromisoformat(task["run_at"]) for task in tasks[1:])
+    assert (third - second).total_seconds() == 100
+
+
+async def redrive_five(api: Api, *decisions: Decision, **order: Any) -> Any:
+    """The answer for five dead tasks, two of them canaries, of which each ends with the decision that is named."""
+    for _ in range(5):
+        await api.bury()
+    answers = []
+
+    async def ask() -> None:
+        answers.append((await api.http.post("/dlq/redrive", json={"canary": 2, **order})).json())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        for decision in decisions:
+            while not (leases := await api.claim()):
+                await trio.sleep(0.01)
+            await api.settle(leases[0], decision)
+    return answers[0]
+
+
+async def test_the_rest_follows_a_canary_that_succeeds(api: Api) -> None:
+    answer = await redrive_five(api, Complete(b"1"), Complete(b"2"), limit=4)
+    assert answer == {
+        "matched": 4,
+        "redriven": 4,
+        "more": True,
+        "dry_run": False,
+        "canary": {"succeeded": 2, "failed": 0, "unfinished": 0},
+        "stopped": False,
+    }
+    assert len((await api.http.get("/dlq")).json()["tasks"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "failures", "redriven"),
+    [
+        (Bury("exception"), 0, 2),
+        (RetryIn(60.0, "exception"), 0, 2),
+        (Cancel(CancelCause.DEADLINE), 0, 2),
+        (Bury("exception"), 1, 5),  # and not the one that is dead again
+    ],
+)
+async def test_a_canary_that_fails_stops_the_rest(api: Api, failure: Decision, failures: int, redriven: int) -> None:
+    answer = await redrive_five(api, Complete(b"1"), failure, canary_failures=failures)
+    assert (answer["canary"], answer["redriven"]) == ({"succeeded": 1, "failed": 1, "unfinished": 0}, redriven)
+    assert answer["stopped"] is (redriven == 2)
+    dead = (await api.http.get("/dlq")).json()["tasks"]
+    assert len(dead) == 5 - redriven + isinstance(failure, Bury)
+
+
+async def test_a_canary_that_takes_too_long_stops_the_rest(api: Api) -> None:
+    answer = await redrive_five(api, Complete(b"1"), canary_seconds=0.3)
+    assert (answer["canary"], answer["stopped"]) == ({"succeeded": 1, "failed": 0, "unfinished": 1}, True)
 
 
 async def test_one_dead_task_goes_back(api: Api) -> None:

@@ -48,6 +48,19 @@ async def test_they_keep_their_priority_and_the_order_of_the_call(rig: Rig) -> N
     assert list(rig.store["dead:low"]) == ["b"]
 
 
+async def test_at_a_pace_each_waits_for_its_turn(rig: Rig) -> None:
+    for lease in await rig.running("a", "b", "c"):
+        await rig.settle(lease, Bury("exception"))
+    rig.store.client.delete(rig.store.key("wake"))
+    assert await rig.broker.redrive(["a", "nobody", "b"], spacing_us=500_000) == [True, False, True]
+    assert await rig.broker.redrive(["c"], spacing_us=500_000, before=2) == [True]
+    assert list(rig.store["ready:high"]) == ["a"]
+    assert rig.store["scheduled:high"] == {"b": rig.clock.ms + 500, "c": rig.clock.ms + 1000}
+    assert rig.store["wake"] == ["1"] * 3  # for a, and whoever sleeps longer than until b, and until c
+    rig.clock.move(ms=1000)
+    assert [(lease.id, lease.attempt) for lease in await rig.claim(3)] == [("a", 1), ("b", 1), ("c", 1)]
+
+
 async def test_only_what_is_dead_is_redriven(rig: Rig) -> None:
     ids = await rig.one_of_each_that_is_not_dead()
     before = rig.store.read()

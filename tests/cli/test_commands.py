@@ -120,7 +120,7 @@ def test_the_columns_are_as_wide_as_what_is_in_them():
 
 def test_the_dlq_can_be_seen_and_emptied(api, capsys):
     api.answers["GET", "/tasks"] = (200, {"tasks": [], "next_page_token": None})
-    api.answers["POST", "/dlq/redrive"] = (200, {"redriven": 2})
+    api.answers["POST", "/dlq/redrive"] = (200, {"redriven": 2, "stopped": False})
     assert main(["dlq", "list", "--type", "echo"]) == 0
     assert main(["dlq", "redrive", "--type", "echo", "--limit", "2", "--dry-run"]) == 0
     assert main(["dlq", "redrive"]) == 0
@@ -130,6 +130,15 @@ def test_the_dlq_can_be_seen_and_emptied(api, capsys):
         {"dry_run": False},
     ]
     assert '"redriven": 2' in capsys.readouterr().out
+
+
+def test_a_redrive_that_its_canary_has_stopped_is_a_failure(api, capsys):
+    api.answers["POST", "/dlq/redrive"] = (200, {"redriven": 5, "stopped": True})
+    words = ["--canary", "5", "--canary-failures", "1", "--canary-seconds", "2.5", "--per-second", "50"]
+    assert main(["dlq", "redrive", *words]) == 1
+    [(_, _, body, *_)] = api.asked
+    assert body == {"canary": 5, "canary_failures": 1, "canary_seconds": 2.5, "per_second": 50, "dry_run": False}
+    assert "the rest stays" in capsys.readouterr().err
 
 
 def test_a_refusal_is_one_line_that_names_the_field(api, capsys):

@@ -84,9 +84,27 @@ CASES: list[tuple[str, Task, int, dict[str, float]]] = [
     ("dead", task(State.DEAD, attempt(1, 0, 1, 2), finished_ms=at(2)), 99, {"queued": 1, "running": 1}),
     (
         "redriven",
-        task(State.RUNNING, attempt(1, 0, 1, 2), attempt(1, 6, 7, 8), queued_ms=at(9), started_ms=at(9)),
+        task(State.RUNNING, attempt(1, 0, 1, 2), attempt(1, 6, 7, 8), attempt=2, queued_ms=at(9), started_ms=at(9)),
         10,
         {"queued": 2, "running": 3, "dead": 4, "retry_wait": 1},
+    ),
+    (
+        "redriven, queued",
+        task(State.QUEUED, attempt(1, 0, 1, 2), queued_ms=at(6)),
+        9,
+        {"queued": 4, "running": 1, "dead": 4},
+    ),
+    (
+        "redriven, for later",
+        task(State.SCHEDULED, attempt(1, 0, 1, 2), run_at_ms=at(20)),
+        9,
+        {"queued": 1, "running": 1, "dead": 7},
+    ),
+    (
+        "redriven, running",
+        task(State.RUNNING, attempt(1, 0, 1, 2), attempt=1, queued_ms=at(6), started_ms=at(8)),
+        9,
+        {"queued": 3, "running": 2, "dead": 4},
     ),
     ("cancelled before it was due", task(State.CANCELLED, run_at_ms=at(60), finished_ms=at(5)), 99, {"scheduled": 5}),
     ("cancelled in the queue", task(State.CANCELLED, finished_ms=at(5)), 99, {"queued": 5}),

@@ -97,6 +97,22 @@ async def test_one_that_may_have_run_and_been_forgotten_does_not_come_again(rig:
     assert minutes(rig) == [106]  # midnight, and not eleven
 
 
+async def test_one_that_was_missed_while_no_worker_ran_comes_within_its_grace(rig: Rig, worker: Make) -> None:
+    await worker(misfire_grace_seconds=20).tick()  # the last was due 20 seconds ago: too late by a hair
+    assert minutes(rig) == [0]
+    rig.clock.move(ms=10 * MINUTE_MS)
+    await worker(misfire_grace_seconds=60).tick()
+    assert minutes(rig) == [0, 9, 10]
+
+
+async def test_one_that_has_run_is_not_missed(rig: Rig, worker: Make) -> None:
+    await worker().tick()
+    rig.clock.move(ms=40_000)
+    await rig.claim()
+    await worker(misfire_grace_seconds=30).tick()
+    assert minutes(rig) == [1]
+
+
 async def test_one_that_there_is_no_room_for_waits(rig: Rig, worker: Make) -> None:
     full = worker(broker=rig.broker_with(max_queue_depth=1))
     await rig.submit("other", priority="low")

@@ -24,7 +24,7 @@ ONE_MOVE: dict[str, frozenset[tuple[State | None, State | None]]] = {
         | {(State.RUNNING, State.CANCELLING)}
     ),
     "purge": frozenset((waits, State.CANCELLED) for waits in (State.SCHEDULED, State.QUEUED, State.RETRYING)),
-    "redrive": frozenset({(State.DEAD, State.QUEUED)}),
+    "redrive": frozenset({(State.DEAD, State.QUEUED), (State.DEAD, State.SCHEDULED)}),
     "discard": frozenset({(State.DEAD, None)}),
     "run_now": frozenset({(State.SCHEDULED, State.QUEUED), (State.RETRYING, State.QUEUED)}),
     "forget": frozenset({(ended, None) for ended in TERMINAL}),

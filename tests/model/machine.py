@@ -184,10 +184,14 @@ class Verbs(RuleBasedStateMachine):
         if self.both("purge", priority, most, "user") < most:
             assert self.both("purge", priority, most, "user") == 0
 
-    @rule(ids=st.lists(IDS, min_size=1, max_size=3))
-    def redrive(self, ids: list[str]) -> None:
-        self.both("redrive", ids)
-        assert not any(self.both("redrive", ids))
+    @rule(
+        ids=st.lists(IDS, min_size=1, max_size=3),
+        spacing_us=st.sampled_from([0, 0, 300, 500_000]),
+        before=st.sampled_from([0, 0, 2]),
+    )
+    def redrive(self, ids: list[str], spacing_us: int = 0, before: int = 0) -> None:
+        self.both("redrive", ids, spacing_us, before)
+        assert not any(self.both("redrive", ids, spacing_us, before))
 
     @rule(id=IDS)
     def discard(self, id: str) -> None:

@@ -123,8 +123,8 @@ class Model(Books):
             self._cancel_waiting(task, cause)
         return len(gone)
 
-    def redrive(self, ids: Sequence[str]) -> list[bool]:
-        return self._to_ready(ids, ("dead",))
+    def redrive(self, ids: Sequence[str], spacing_us: int = 0, before: int = 0) -> list[bool]:
+        return self._to_ready(ids, ("dead",), spacing_us, before)
 
     def discard(self, id: str) -> bool:
         dead = id in self.tasks and self.tasks[id].place == "dead"
@@ -232,15 +232,19 @@ class Model(Books):
         )
         return codec.encode_attempt(attempt).decode() + "\n"
 
-    def _to_ready(self, ids: Sequence[str], places: Sequence[str]) -> list[bool]:
-        moved = []
-        for n, id in enumerate(ids, 3):  # the first id is the script's third argument
+    def _to_ready(self, ids: Sequence[str], places: Sequence[str], spacing_us: int = 0, before: int = 0) -> list[bool]:
+        moved: list[bool] = []
+        later = 0
+        for n, id in enumerate(ids, 5):  # the first id is the script's fifth argument
             task = self.tasks.get(id)
             there = task is not None and task.place in places
             if there and task is not None:
                 anew = {"attempt": 0, "reaps": 0} if task.place == "dead" else {}
                 changed: dict[str, Any] = {"state": "Q", "token": 0, "cause": None, "finished_ms": None, **anew}
-                task.moved("ready", self.now_us + n, **(changed if task.record else {}))
+                due_ms = (self.now_us + (before + sum(moved)) * spacing_us) // 1000
+                place, score = ("scheduled", due_ms) if due_ms > self.now_ms else ("ready", self.now_us + n)
+                task.moved(place, score, **(changed if task.record else {}))
+                later += place == "scheduled"
             moved.append(there)
-        self.push_wake(sum(moved))
+        self.push_wake(sum(moved) - later + bool(later))
         return moved

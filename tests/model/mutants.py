@@ -363,7 +363,19 @@ MUTANTS = [
     ),
     Mutant("redrive", "it is in no place", "call('ZADD', ready[p], int(now_us + at), id)"),
     Mutant("redrive", "one call forgets its order", "int(now_us + at)", "int(now_us)"),
-    Mutant("redrive", "it wakes nobody", "push_wake(wake, woken)"),
+    Mutant("redrive", "all start at once", "if due_ms > now_ms then", "if false then"),
+    Mutant("redrive", "each starts when the one before should", "(now_us + moved", "(now_us + (moved - 1)"),
+    Mutant(
+        "redrive",
+        "those before are forgotten",
+        "moved = tonumber(ARGV[3]), tonumber(ARGV[4])",
+        "moved = tonumber(ARGV[3]), 0",
+    ),
+    Mutant(
+        "redrive", "one that was not there takes a turn", "    moved = moved + 1\n  end", "  end\n  moved = moved + 1"
+    ),
+    Mutant("redrive", "nobody hears of a later start", "later = 1 --", "later = 0 --"),
+    Mutant("redrive", "it wakes nobody", "push_wake(wake, woken + later)"),
     Mutant(
         "redrive",
         "the former holder keeps its token",

@@ -15,7 +15,6 @@ class Real:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self.reap = broker.reap
-        self.redrive = broker.redrive
         self.discard = broker.discard
         self.run_now = broker.run_now
         self.forget = broker.forget
@@ -57,6 +56,9 @@ class Real:
 
     async def purge(self, priority: str, most: int, cause: str) -> int:
         return await self._broker.purge(priority, most=most, cause=cause)
+
+    async def redrive(self, ids: Sequence[str], spacing_us: int, before: int) -> list[bool]:
+        return await self._broker.redrive(ids, spacing_us=spacing_us, before=before)
 
     async def leave(self, worker: str) -> None:
         await self._broker.report(worker, b"")

@@ -42,8 +42,23 @@ CASES = [
         started(),
         {
             "tasks_dequeued_total": {("default",): 1},
-            "task_state_seconds_total": {("echo", "scheduled"): 0.4, ("echo", "queued"): 0.2},
+            "task_state_seconds_total": {("echo", "queued"): 0.2},
         },
+    ),
+    *(
+        (
+            started(lease(**due)),
+            {
+                "tasks_dequeued_total": {("default",): 1},
+                "task_state_seconds_total": {("echo", "scheduled"): seconds, ("echo", "queued"): 0.2},
+            },
+        )
+        for due, seconds in (
+            ({"delay_ms": 400}, 0.4),
+            ({"run_at_ms": 1000}, 0.4),
+            ({"delay_ms": 100}, 0.1),  # and queued again later: it was redriven
+            ({"delay_ms": 60_000}, 0.4),  # it did not wait for its time: run-now
+        )
     ),
     (
         settled(),

@@ -222,9 +222,12 @@ class Broker:
         """End at most so many of the tasks that wait in it, MOST_PER_CALL or less. -> how many it were."""
         return int(await self.call("purge", [self._index[priority], most, cause, self._terms.result_ttl_ms]))
 
-    async def redrive(self, ids: Sequence[str]) -> list[bool]:
-        """Dead tasks back into their queues, attempts counted anew. -> which were there."""
-        return [bool(moved) for moved in await self.call("redrive", ["dead", *ids])]
+    async def redrive(self, ids: Sequence[str], *, spacing_us: int = 0, before: int = 0) -> list[bool]:
+        """Dead tasks back into their queues, attempts counted anew. -> which were there.
+
+        With `spacing_us` they start one after the other, so far apart; `before`: so many have gone at this pace before.
+        """
+        return [bool(moved) for moved in await self.call("redrive", ["dead", spacing_us, before, *ids])]
 
     async def discard(self, id: str) -> bool:
         """Remove a dead task before its time. False: it was not dead."""
@@ -232,7 +235,7 @@ class Broker:
 
     async def run_now(self, ids: Sequence[str]) -> list[bool]:
         """Scheduled and retrying tasks into their queues at once. -> which were there."""
-        return [bool(moved) for moved in await self.call("redrive", ["waiting", *ids])]
+        return [bool(moved) for moved in await self.call("redrive", ["waiting", 0, 0, *ids])]
 
     async def forget(self) -> int:
         """Remove what has been kept long enough; call again while the answer is above zero."""

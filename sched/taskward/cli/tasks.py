@@ -49,6 +49,12 @@ def add_commands(commands: Commands) -> None:
     redrive.add_argument("--priority", metavar="NAME", help="only tasks of this priority")
     redrive.add_argument("--limit", type=int, metavar="N", help="at most so many")
     redrive.add_argument("--dry-run", action="store_true", help="only say how many it would be")
+    redrive.add_argument("--per-second", type=float, metavar="N", help="start so many a second, not all at once")
+    redrive.add_argument(
+        "--canary", type=int, metavar="N", help="so many first, the rest only if none of them fails; exit 1 if it stays"
+    )
+    redrive.add_argument("--canary-failures", type=int, metavar="N", help="so many of the first may fail")
+    redrive.add_argument("--canary-seconds", type=float, metavar="S", help="so long they may take, 60 at most")
 
 
 def _add_submit(commands: Commands) -> None:
@@ -175,10 +181,16 @@ def table(tasks: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _redrive(options: argparse.Namespace) -> int:
-    chosen = {name: getattr(options, name) for name in ("type", "priority", "limit")}
+    chosen = {name: getattr(options, name) for name in _REDRIVEN}
     body = {name: value for name, value in chosen.items() if value is not None} | {"dry_run": options.dry_run}
-    _print_json(_remote(options).call("POST", "/dlq/redrive", body=body))
-    return 0
+    answer = _remote(options).call("POST", "/dlq/redrive", body=body)
+    _print_json(answer)
+    if answer["stopped"]:
+        print("taskward: the first ones have not all succeeded, so the rest stays where it is", file=sys.stderr)
+    return int(answer["stopped"])
+
+
+_REDRIVEN = ("type", "priority", "limit", "per_second", "canary", "canary_failures", "canary_seconds")
 
 
 def _remote(options: argparse.Namespace) -> Remote:

@@ -114,7 +114,7 @@ class Gateway:
             left = give_up - trio.current_time()
             if task.terminal or left <= 0 or self.closing.is_set():
                 return task
-            await self._pause(min(pause, left))
+            await self.pause(min(pause, left))
             pause = min(1.5 * pause, LONGEST_LOOK_SECONDS)
 
     async def looks(self, id: str) -> AsyncIterator[Task | None]:
@@ -135,9 +135,10 @@ class Gateway:
                     return
                 pause = FIRST_LOOK_SECONDS if task != before else min(1.5 * pause, LONGEST_LOOK_SECONDS)
                 before = task
-            await self._pause(pause)
+            await self.pause(pause)
 
-    async def _pause(self, seconds: float) -> None:
+    async def pause(self, seconds: float) -> None:
+        """Sleep so long, or until the process is to end."""
         with trio.move_on_after(seconds):
             await self.closing.wait()
 

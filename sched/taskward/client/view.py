@@ -141,14 +141,24 @@ def timeline(task: Task, now_ms: int) -> Timeline | None:
     gap = "scheduled"
     for n, attempt in enumerate(task.attempts):
         if n and attempt.n == 1 and task.attempts[n - 1].outcome == "failed":
-            gap = "dead"  # counted anew: it was redriven
+            gap = "dead"
         spent.until(attempt.queued_ms, gap)
         spent.until(attempt.started_ms, "queued")
         spent.until(attempt.cancelled_ms or attempt.finished_ms, "running")
         spent.until(attempt.finished_ms, "cancelling")
         gap = "retry_wait"
+    if _redriven(task):
+        gap = "dead"
     _last_stretch(task, spent, gap, end_ms)
     return Timeline(**{name: ms / 1000 for name, ms in spent.ms.items()})
+
+
+def _redriven(task: Task) -> bool:
+    """It was dead after its last attempt that has ended: the next is counted anew."""
+    running = task.state in (State.RUNNING, State.CANCELLING)
+    waiting = task.state in (State.QUEUED, State.SCHEDULED)
+    anew = (running and task.attempt == 1) or (waiting and task.attempt == 0)
+    return anew and bool(task.attempts) and task.attempts[-1].outcome == "failed"
 
 
 def _last_stretch(task: Task, spent: "_Spent", gap: str, end_ms: int) -> None:

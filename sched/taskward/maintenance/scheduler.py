@@ -42,7 +42,8 @@ class Scheduler:
         """
         now_ms = await self._broker.now_ms()
         for schedule, task in self._tasks:
-            since = self._until.setdefault(schedule.name, now_ms)
+            started_ms = now_ms - round(schedule.misfire_grace_seconds * 1000)
+            since = self._until.setdefault(schedule.name, started_ms)
             firings = due(schedule, since_ms=since, now_ms=now_ms, kept_ms=self._kept_ms)
             if firings:
                 answers = await self._gateway.submit_many([_firing(schedule, task, at_ms) for at_ms in firings])
@@ -58,9 +59,9 @@ def due(schedule: Schedule, *, since_ms: int, now_ms: int, kept_ms: int) -> list
     None that another worker may have submitted so long ago that the store has forgotten it: it would run again.
     """
     since_ms = max(since_ms, now_ms - max(0, kept_ms - AHEAD_MS))
-    firings = list(schedule.firings(after_ms=since_ms, until_ms=now_ms + AHEAD_MS))
-    late = [at_ms for at_ms in firings if at_ms <= now_ms]
-    return late[-1:] + firings[len(late) :]
+    latest = schedule.latest(until_ms=now_ms)
+    late = [] if latest is None or latest <= since_ms else [latest]
+    return late + list(schedule.firings(after_ms=max(since_ms, now_ms), until_ms=now_ms + AHEAD_MS))
 
 
 def _task(schedule: Schedule, limits: Limits) -> Submission:

@@ -136,9 +136,8 @@ class Counts:
         self._wait[key](waited, None if self._current_span is None else self._current_span())
         of_type = self._types[event.known_type]
         of_type.queued += waited
-        lease = event.lease
-        if lease.attempt == 1 and lease.queued_us > 1000 * (lease.created_ms + 1):
-            of_type.scheduled += lease.queued_us / 1e6 - lease.created_ms / 1e3
+        if event.lease.attempt == 1:
+            of_type.scheduled += _scheduled_seconds(event.lease)
 
     def _settled(self, event: TaskSettled) -> None:
         lease, type_, outcome = event.lease, event.known_type, event.outcome
@@ -218,6 +217,13 @@ class Counts:
 
     def _slots_changed(self, event: SlotsChanged) -> None:
         self.slots = event
+
+
+def _scheduled_seconds(lease: Lease) -> float:
+    """How long the task waited for its time. One that was redriven may have been queued much later than that."""
+    spec, created_ms = lease.spec, lease.created_ms
+    due_ms = spec.run_at_ms or created_ms + (spec.delay_ms or 0)
+    return max(0.0, min(due_ms, lease.queued_us / 1000) - created_ms) / 1000
 
 
 class _Type:
