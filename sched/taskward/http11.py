@@ -1,4 +1,6 @@
-"""HTTP/1.1 on a Trio stream: requests come out whole, responses go in, and no client can be slow or large for ever."""
+"""HTTP/1.1 on a Trio stream, for requests without a body: they come out whole, responses go in, and no client can be
+slow or large for ever.
+"""
 
 import time
 from collections import deque
@@ -17,21 +19,18 @@ from taskward.errors import TaskwardError
 
 RECEIVE_BYTES = 16_384
 LINGER_SECONDS = 1.0
-IDLE, HEAD, BODY = "wait", "head", "body"
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Seconds for a whole phase, bytes, and counts. `connections` is for one server."""
+    """Seconds, bytes, and counts. `idle_seconds` is between requests, `connections` for one server."""
 
     idle_seconds: float = 75.0
     head_seconds: float = 10.0
-    body_seconds: float = 30.0
     write_seconds: float = 30.0
     head_bytes: int = 16_384
     headers: int = 64
-    body_bytes: int = 65_536
     connections: int = 1000
 
 
@@ -42,7 +41,6 @@ class Request:
     method: str
     target: bytes
     headers: dict[bytes, bytes]
-    body: bytes
     keep_alive: bool
 
     @property
@@ -58,17 +56,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole response. Content-Length, Connection and Date are added; `close` ends the connection after it."""
+    """A whole response. Content-Length, Connection and Date are added."""
 
     status: int
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = ()
-    close: bool = False
 
 
 Answer = Callable[[Request], Awaitable[Response]]
-Refusal = Callable[[int, str], Response]
 
 
 class Refused(TaskwardError):
@@ -86,7 +82,6 @@ class Connection:
         self._stream = stream
         self._limits = limits
         self._inbox = _Inbox(limits)
-        self._seconds = {IDLE: limits.idle_seconds, HEAD: limits.head_seconds, BODY: limits.body_seconds}
 
     async def receive(self) -> Request | None:
         """The next request; None where the client left, or stayed idle. Raises Refused at the end."""
@@ -101,7 +96,7 @@ class Connection:
     async def send(self, request: Request | None, response: Response) -> bool:
         """False: this was the last one. Raises trio.BrokenResourceError where the client left or reads too slowly."""
         head_only = request is not None and request.method == "HEAD"
-        last = response.close or request is None or not request.keep_alive
+        last = request is None or not request.keep_alive
         with trio.move_on_after(self._limits.write_seconds) as scope:
             await self._stream.send_all(encode(response, head_only=head_only, last=last))
         if scope.cancelled_caught:
@@ -117,26 +112,23 @@ class Connection:
 
     async def _fill(self) -> bool:
         """Read until there is a request or a refusal. False: the client is gone, or idle for too long."""
-        inbox, phase = self._inbox, self._inbox.phase
-        with trio.move_on_after(self._seconds[phase]) as scope:
+        inbox = self._inbox
+        begun = inbox.begun
+        with trio.move_on_after(self._limits.head_seconds if begun else self._limits.idle_seconds) as scope:
             while not (inbox.requests or inbox.refusal):
                 data = await self._stream.receive_some(RECEIVE_BYTES)
                 if not data:
                     return False
                 inbox.feed(data)
-                if inbox.phase != phase:
-                    phase = inbox.phase
-                    scope.deadline = trio.current_time() + self._seconds[phase]
-                if inbox.take_continue():
-                    await self._stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if scope.cancelled_caught:
-            inbox.refusal = None if inbox.phase == IDLE else Refused(408, f"the {inbox.phase} took too long")
+                if inbox.begun and not begun:
+                    begun = True
+                    scope.deadline = trio.current_time() + self._limits.head_seconds
+        if scope.cancelled_caught and inbox.begun:
+            inbox.refusal = Refused(408, "the request took too long")
         return bool(inbox.requests or inbox.refusal)
 
 
-async def serve_connection(
-    stream: trio.abc.HalfCloseableStream, answer: Answer, *, limits: Limits, refuse: Refusal | None = None
-) -> None:
+async def serve_connection(stream: trio.abc.HalfCloseableStream, answer: Answer, *, limits: Limits) -> None:
     """Answer requests until either side has enough. `answer` must not raise; the caller closes the stream."""
     connection = Connection(stream, limits)
     try:
@@ -144,14 +136,12 @@ async def serve_connection(
         while open_still and (request := await connection.receive()) is not None:
             open_still = await connection.send(request, await answer(request))
     except Refused as refused:
-        await _turn_away(connection, (refuse or plain_refusal)(refused.status, str(refused)))
+        await _turn_away(connection, Response(refused.status, f"{refused.status} {refused}\n".encode()))
     except GONE:
         pass
 
 
-async def serve(
-    answer: Answer, listeners: Sequence[trio.SocketListener], *, limits: Limits, refuse: Refusal | None = None
-) -> None:
+async def serve(answer: Answer, listeners: Sequence[trio.SocketListener], *, limits: Limits) -> None:
     """Serve for ever on open listeners. A client beyond `limits.connections` is closed unheard."""
     open_now = 0
 
@@ -161,16 +151,11 @@ async def serve(
             return
         open_now += 1
         try:
-            await serve_connection(stream, answer, limits=limits, refuse=refuse)
+            await serve_connection(stream, answer, limits=limits)
         finally:
             open_now -= 1
 
     await trio.serve_listeners(handle, list(listeners))
-
-
-def plain_refusal(status: int, detail: str) -> Response:
-    """A refusal as one line of text."""
-    return Response(status, f"{status} {detail}\n".encode())
 
 
 async def _turn_away(connection: Connection, response: Response) -> None:
@@ -181,27 +166,25 @@ async def _turn_away(connection: Connection, response: Response) -> None:
 
 @dataclass(slots=True)
 class _Inbox:
-    """What llhttp has made of the bytes so far: whole requests, then at most one refusal."""
+    """What llhttp has made of the bytes so far: whole requests, then at most one refusal. `begun`: part of another."""
 
     limits: Limits
     requests: deque[Request] = field(default_factory=deque)
     refusal: Refused | None = None
-    phase: str = IDLE
+    begun: bool = False
     _parser: Any = None
-    _expects_continue: bool = False
     _raw: int = 0
     _size: int = 0
     _fields: int = 0
     _target: bytes = b""
     _headers: dict[bytes, bytes] = field(default_factory=dict)
-    _body: bytearray = field(default_factory=bytearray)
     _keep_alive: bool = True
 
     def __post_init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
 
     def feed(self, data: bytes | bytearray) -> None:
-        in_head = self.phase == HEAD
+        had_begun = self.begun
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -212,18 +195,14 @@ class _Inbox:
             self.refusal = Refused(400, f"malformed request: {exc}")
         else:
             # One endless header calls nothing back, so what stays in the head is counted here.
-            self._raw = self._raw + len(data) if in_head and self.phase == HEAD else 0
+            self._raw = self._raw + len(data) if had_begun and self.begun else 0
             if self._raw > self.limits.head_bytes:
                 self.refusal = Refused(431, "the head is too long")
 
-    def take_continue(self) -> bool:
-        wanted, self._expects_continue = self._expects_continue, False
-        return wanted and self.phase == BODY and not self._body
-
     def on_message_begin(self) -> None:
-        self.phase = HEAD
+        self.begun = True
         self._size = self._fields = 0
-        self._target, self._headers, self._body = b"", {}, bytearray()
+        self._target, self._headers = b"", {}
 
     def on_url(self, part: bytes) -> None:
         self._target += part
@@ -234,10 +213,9 @@ class _Inbox:
         self._size += len(name) + len(value)
         self._require(self._fields <= self.limits.headers, 431, "too many headers")
         self._require(self._size <= self.limits.head_bytes, 431, "the headers are too long")
-        if self.phase == HEAD:  # else a trailer, which nobody asked for
-            name = name.lower()
-            before = self._headers.get(name)
-            self._headers[name] = value if before is None else before + b", " + value
+        name = name.lower()
+        before = self._headers.get(name)
+        self._headers[name] = value if before is None else before + b", " + value
 
     def on_headers_complete(self) -> None:
         headers, version = self._headers, self._parser.get_http_version()
@@ -245,22 +223,14 @@ class _Inbox:
         hosts = headers[b"host"].count(b",") + 1 if b"host" in headers else 0
         self._require(hosts == 1 or version == "1.0", 400, "one Host header is needed")
         has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+        self._require(not has_body, 413, "no request here has a body")
         upgrade = self._parser.should_upgrade()
-        self._require(not (upgrade and has_body), 501, "upgrades are not spoken here")
-        length = int(headers.get(b"content-length", b"0") or b"0")
-        self._require(length <= self.limits.body_bytes, 413, "the body is too long")
-        self._expects_continue = headers.get(b"expect", b"").lower() == b"100-continue"
         self._keep_alive = version == "1.1" and self._parser.should_keep_alive() and not upgrade
-        self.phase = BODY
-
-    def on_body(self, part: bytes) -> None:
-        self._body += part
-        self._require(len(self._body) <= self.limits.body_bytes, 413, "the body is too long")
 
     def on_message_complete(self) -> None:
         method = self._parser.get_method().decode()
-        self.requests.append(Request(method, self._target, self._headers, bytes(self._body), self._keep_alive))
-        self.phase = IDLE
+        self.requests.append(Request(method, self._target, self._headers, self._keep_alive))
+        self.begun = False
 
     def _require(self, fine: bool, status: int, detail: str) -> None:
         if not fine:

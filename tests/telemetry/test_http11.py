@@ -14,14 +14,12 @@ from taskward.http11 import Limits, Request, Response
 
 from .client import Client, connected
 
-LIMITS = Limits(
-    idle_seconds=60, head_seconds=10, body_seconds=20, write_seconds=30, head_bytes=2000, headers=8, body_bytes=100
-)
+LIMITS = Limits(idle_seconds=60, head_seconds=10, write_seconds=30, head_bytes=2000, headers=8)
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 async def echo(request: Request) -> Response:
-    return Response(200, request.method.encode() + b" " + request.target + b" " + request.body)
+    return Response(200, request.method.encode() + b" " + request.target)
 
 
 @pytest.fixture
@@ -45,25 +43,25 @@ async def test_requests_on_one_connection_are_answered_in_turn(conversation):
     client = conversation()
     for target in ("/a", "/b?c=d"):
         answer = await client.get(target)
-        assert (answer.status, answer.body) == (200, f"GET {target} ".encode())
+        assert (answer.status, answer.body) == (200, f"GET {target}".encode())
         assert "Connection" not in answer.headers
         assert answer.headers["Date"].endswith("GMT")
 
 
 async def test_a_request_may_come_in_any_pieces(conversation):
     client = conversation()
-    for byte in b"\r\nPOST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc":
+    for byte in b"\r\nDELETE /a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n":
         await client.send(bytes([byte]))
-    assert (await client.answer()).body == b"POST /a abc"
+    assert (await client.answer()).body == b"DELETE /a"
 
 
 async def test_pipelined_requests_are_answered_in_order(conversation):
     client = conversation()
-    await client.send(GET * 3 + b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nzGET /last HT")
+    await client.send(GET * 3 + b"PUT /p HTTP/1.1\r\nHost: x\r\n\r\nGET /last HT")
     bodies = [(await client.answer()).body for _ in range(4)]
-    assert bodies == [b"GET /a "] * 3 + [b"POST /p z"]
+    assert bodies == [b"GET /a"] * 3 + [b"PUT /p"]
     await client.send(b"TP/1.1\r\nHost: x\r\n\r\n")
-    assert (await client.answer()).body == b"GET /last "
+    assert (await client.answer()).body == b"GET /last"
 
 
 async def test_what_came_before_a_malformed_request_is_answered_first(conversation):
@@ -74,36 +72,20 @@ async def test_what_came_before_a_malformed_request_is_answered_first(conversati
     assert await client.ended()
 
 
-async def test_a_chunked_body_comes_out_whole_and_its_trailers_are_no_headers(conversation):
-    seen = []
-
+async def test_an_answer_may_be_empty(conversation):
     async def answer(request):
-        seen.append(request)
         return Response(204)
 
-    client = conversation(answer)
-    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n2\r\nde\r\n")
-    await client.send(b"0\r\nAuthorization: sneaked in\r\n\r\n")
-    reply = await client.answer()
+    reply = await conversation(answer).get("/")
     assert reply.status == 204
     assert "Content-Length" not in reply.headers
-    assert seen[0].body == b"abcde"
-    assert b"authorization" not in seen[0].headers
 
 
 async def test_head_gets_the_length_and_no_body(conversation):
     client = conversation()
     answer = await client.get("/a", method="HEAD")
-    assert answer.headers["Content-Length"] == "8"
-    assert (await client.get("/b")).body == b"GET /b "
-
-
-async def test_expect_continue_is_answered_before_the_body_is_sent(conversation):
-    client = conversation()
-    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
-    assert (await client.answer()).status == 100
-    await client.send(b"ok")
-    assert (await client.answer()).body == b"POST / ok"
+    assert answer.headers["Content-Length"] == "7"
+    assert (await client.get("/b")).body == b"GET /b"
 
 
 @pytest.mark.parametrize(
@@ -120,16 +102,7 @@ async def test_the_last_request_is_answered_and_the_connection_closed(conversati
     client = conversation()
     await client.send(head)
     answer = await client.answer()
-    assert (answer.status, answer.headers["Connection"], answer.body) == (200, "close", b"GET / ")
-    assert await client.ended()
-
-
-async def test_a_response_can_end_the_connection(conversation):
-    async def answer(request):
-        return Response(200, close=True)
-
-    client = conversation(answer)
-    assert (await client.get("/")).headers["Connection"] == "close"
+    assert (answer.status, answer.headers["Connection"], answer.body) == (200, "close", b"GET /")
     assert await client.ended()
 
 
@@ -162,25 +135,17 @@ MALFORMED = {
     "signed length": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc", 400),
     "length list": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3, 3\r\n\r\nabc", 400),
     "huge length": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n", 400),
-    "unknown coding": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\nabc", 400),
-    "bad chunk size": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
-    "long chunk": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", 400),
+    "unknown coding": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\nabc", 413),
+    "a body": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na", 413),
+    "a body in chunks": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", 413),
+    "a body that waits": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n", 413),
     "upgrade with a body": (
         b"POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 1\r\n\r\na",
-        501,
-    ),
-    "announced body too long": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 101\r\n\r\n", 413),
-    "chunks too long": (
-        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + (b"32\r\n" + b"x" * 50 + b"\r\n") * 3,
         413,
     ),
     "target too long": (b"GET /" + b"a" * 2001 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
     "headers too long": (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 2001 + b"\r\n\r\n", 431),
     "too many headers": (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 8 + b"\r\n", 431),
-    "too many trailers": (
-        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"A: b\r\n" * 8 + b"\r\n",
-        431,
-    ),
 }
 
 
@@ -199,9 +164,7 @@ async def test_what_is_wrong_is_refused_and_ends_the_connection(conversation, da
     assert await client.ended()
 
 
-valid = st.sampled_from(
-    [GET, b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", *(d for d, _ in MALFORMED.values())]
-)
+valid = st.sampled_from([GET, *(d for d, _ in MALFORMED.values())])
 damage = st.lists(st.tuples(st.integers(0, 3000), st.binary(max_size=3)), max_size=4)
 
 
@@ -235,13 +198,6 @@ async def test_an_endless_header_is_cut_off(conversation):
     assert (await client.answer()).status == 431
 
 
-async def test_a_refusal_can_be_said_in_the_callers_words(conversation):
-    client = conversation(refuse=lambda status, detail: Response(status, b"{}", "application/problem+json"))
-    await client.send(b"nonsense\r\n\r\n")
-    answer = await client.answer()
-    assert (answer.headers["Content-Type"], answer.body) == ("application/problem+json", b"{}")
-
-
 @pytest.mark.parametrize(
     ("sent", "after", "status"),
     [
@@ -249,7 +205,6 @@ async def test_a_refusal_can_be_said_in_the_callers_words(conversation):
         (GET, 60, 200),
         (b"GET / HT", 10, 408),
         (b"GET / HTTP/1.1\r\nHost: x\r\n", 10, 408),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc", 20, 408),
     ],
 )
 async def test_a_slow_client_is_given_up(conversation, autojump_clock, sent, after, status):
@@ -281,7 +236,7 @@ async def test_a_client_that_does_not_read_is_given_up(autojump_clock):
     assert trio.current_time() - began == pytest.approx(30)
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc"])
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
 async def test_a_client_may_leave_at_any_moment(conversation, sent):
     client = conversation()
     await client.send(sent) if sent else None
@@ -335,4 +290,4 @@ async def test_a_line_break_in_a_header_is_a_mistake_of_ours(conversation):
     ],
 )
 def test_the_path_of_a_target(target, path):
-    assert Request("GET", target, {}, b"", keep_alive=True).path == path
+    assert Request("GET", target, {}, keep_alive=True).path == path

@@ -1,24 +1,20 @@
 """The scrape port, served by the loop it reports on: a thread would starve just when the loop is busy."""
 
-import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 import trio
 
 from taskward import http11
-from taskward.errors import TaskwardError
 from taskward.http11 import Limits, Request, Response
 from taskward.telemetry.exposition import Exposition
 from taskward.telemetry.metrics import Metrics
 
 Readiness = tuple[bool, Mapping[str, object]]
-Ready = Callable[[], Readiness | Awaitable[Readiness]]
+Ready = Callable[[], Readiness]
 
-# No request here has a body; a scraper keeps one connection.
-LIMITS = Limits(
-    idle_seconds=120.0, head_seconds=5.0, body_seconds=5.0, write_seconds=10.0, body_bytes=0, connections=64
-)
+# A scraper keeps one connection.
+LIMITS = Limits(idle_seconds=120.0, head_seconds=5.0, write_seconds=10.0, connections=64)
 
 
 async def serve_scrapes(
@@ -70,13 +66,6 @@ class _Endpoint:
         return Response(200, b"alive\n")
 
     async def _readyz(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
-        ready, reasons = await self._readiness()
+        ready, reasons = self._ready()
         body = msgspec.json.encode({"ready": ready, "reasons": dict(reasons)})
         return Response(200 if ready else 503, body, "application/json", (("Cache-Control", "no-store"),))
-
-    async def _readiness(self) -> Readiness:
-        try:
-            answer = self._ready()
-            return await answer if inspect.isawaitable(answer) else answer
-        except TaskwardError as exc:
-            return False, {"error": str(exc)}
