@@ -9,6 +9,7 @@ import trio
 from taskward.broker.connection import open_connection
 from taskward.broker.lifeline import Lifeline
 from taskward.client import blocking, open_blocking_client
+from taskward.config import Config
 from taskward.errors import BrokerUnavailable
 from taskward.events import OutageBegan, TaskStarted
 from tests.faults.site import LEASE_MS, QUEUE, Site, open_site, outcomes
@@ -35,7 +36,7 @@ async def test_the_node_that_has_the_queue_is_killed(
     cluster: Clustered, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocking, "PATIENCE_SECONDS", 0.1)
-    lifeline = Lifeline(cluster.url, queue=QUEUE, lease_ms=LEASE_MS)
+    lifeline = Lifeline(Config(redis_url=cluster.url, queue=QUEUE, lease_ms=LEASE_MS))
     with open_blocking_client(cluster.url, queue=QUEUE) as client:
         async with site.running():
             held = await site.hold_one()
@@ -79,7 +80,7 @@ async def test_no_node_knows_who_has_the_queue(cluster: Clustered) -> None:
     url = f"redis+cluster://127.0.0.1:{cluster.owner.port}"
     cluster.owner.admin.execute_command("CLUSTER FLUSHSLOTS")
     with pytest.raises(BrokerUnavailable, match="nobody has slot"):
-        Lifeline(url, queue=QUEUE, lease_ms=LEASE_MS).extend([])
+        Lifeline(Config(redis_url=url, queue=QUEUE, lease_ms=LEASE_MS)).extend([])
     async with open_connection(url, name="tests", queue=QUEUE) as connection:
         with pytest.raises(BrokerUnavailable, match="which of them has the queue"):
             await connection.command("PING")

@@ -15,6 +15,7 @@ from taskward.broker import connection
 from taskward.broker.connection import open_connection
 from taskward.broker.lifeline import Lifeline
 from taskward.client import blocking, open_blocking_client
+from taskward.config import Config
 from taskward.errors import BrokerUnavailable
 from taskward.events import OutageBegan, OutageEnded, TaskStarted
 from taskward.task import Spec, Submission, Submitted
@@ -230,7 +231,7 @@ async def test_one_of_the_sentinels_is_gone_as_well(group: Replicated, site: Sit
 @one_sentinel
 async def test_the_watchdog_finds_the_new_primary(group: Replicated, site: Site) -> None:
     one, two = group.servers
-    lifeline = Lifeline(group.url, queue=site.worker.queue, lease_ms=LEASE_MS)
+    lifeline = Lifeline(Config(redis_url=group.url, queue=site.worker.queue, lease_ms=LEASE_MS))
     async with site.running():
         held = await site.hold_one()
         lease = (await site.said.wait_for(TaskStarted)).lease
@@ -291,12 +292,12 @@ async def test_servers_with_a_password(group: Replicated) -> None:
         server.admin.config_set("requirepass", "secret")
     for url in (group.url, group.url.replace("//", "//:wrong@")):
         with pytest.raises(BrokerUnavailable):
-            Lifeline(url, queue="q", lease_ms=LEASE_MS).extend([])
+            Lifeline(Config(redis_url=url)).extend([])
         async with open_connection(url, name="tests") as stranger:
             with pytest.raises(BrokerUnavailable):
                 await stranger.command("PING")
     url = group.url.replace("//", "//:secret@")
-    assert Lifeline(url, queue="q", lease_ms=LEASE_MS).extend([]) == []
+    assert Lifeline(Config(redis_url=url)).extend([]) == []
     async with open_connection(url, name="tests") as connection, connection.subscription("channel"):
         assert await connection.command("ECHO", "here") == b"here"
 

@@ -11,6 +11,7 @@ import trio
 from taskward.broker.connection import open_connection
 from taskward.broker.lifeline import Lifeline
 from taskward.client import open_blocking_client
+from taskward.config import Config
 from taskward.errors import BrokerUnavailable, ConfigError
 from taskward.events import OutageBegan, TaskStarted
 from tests.faults.server import Server
@@ -101,7 +102,7 @@ async def test_a_unix_socket(tmp_path: Path, socket_path: Path, wire: bool) -> N
 
 async def does_everything(site: Site, url: str) -> None:
     """Submit, run, settle, cancel, renew; and once more after the server was away."""
-    lifeline = Lifeline(url, queue=site.worker.queue, lease_ms=LEASE_MS)
+    lifeline = Lifeline(Config(redis_url=url, queue=site.worker.queue, lease_ms=LEASE_MS))
     async with site.running():
         held = await site.hold_one()
         lease = (await site.said.wait_for(TaskStarted)).lease

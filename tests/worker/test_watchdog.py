@@ -3,12 +3,12 @@
 import time
 from typing import Any
 
-import redis
 import trio
 
-from taskward.broker import script
+from taskward.broker.blocking import BlockingConnection, finished
 from taskward.broker.lifeline import Lifeline
-from taskward.events import LeaseWasLost, LoopStalled
+from taskward.config import Config
+from taskward.events import LeaseWasLost, LoopStalled, TaskReaped
 from taskward.task import State
 from taskward.worker.watchdog import Watchdog
 from tests.worker.workshop import Workshop
@@ -18,7 +18,7 @@ LEASE_MS = 600
 
 def watchdog(workshop: Workshop, pool: Any, *, limit: float) -> Watchdog:
     return Watchdog(
-        lifeline=Lifeline(workshop.redis_url, queue=workshop.queue, lease_ms=LEASE_MS),
+        lifeline=Lifeline(Config(redis_url=workshop.redis_url, queue=workshop.queue, lease_ms=LEASE_MS)),
         held=pool.held,
         lease_seconds=LEASE_MS / 1000,
         limit=limit,
@@ -50,7 +50,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_lease(workshop: Workshop
 
 
 async def test_past_its_limit_the_watchdog_lets_go(workshop: Workshop) -> None:
-    reaped: list[Any] = []
+    reaped: list[TaskReaped] = []
 
     @workshop.app.task()
     async def hanging(payload: Any) -> None:
@@ -66,14 +66,14 @@ async def test_past_its_limit_the_watchdog_lets_go(workshop: Workshop) -> None:
                 lost = await workshop.said.wait_for(LeaseWasLost)
                 pool._claiming = False
                 nursery.cancel_scope.cancel()
-    assert reaped[:3] == [id.encode(), b"default", b"Q"]  # and then this worker may well claim it again
+    assert reaped == [TaskReaped(id, "default", "queued")]  # and then this worker may well claim it again
     assert lost.lease.id == id
 
 
-def reap_from_outside(workshop: Workshop) -> list[Any]:
-    """The reap script over a blocking connection."""
-    reap = script.load("reap")
-    keys = reap.keys(workshop.broker.keys)
-    with redis.Redis.from_url(workshop.redis_url) as client:
-        reply: list[Any] = client.eval(reap.source, len(keys), *keys, "", 10, 3, 5000, 60_000)
-    return reply
+def reap_from_outside(workshop: Workshop) -> list[TaskReaped]:
+    """Over a blocking connection, as the loop hangs."""
+    connection = BlockingConnection(workshop.redis_url, name="tests", queue=workshop.queue)
+    try:
+        return finished(workshop.broker.over(connection).reap())
+    finally:
+        connection.close()

@@ -54,9 +54,9 @@ def blocking_client(url: str, *, seconds: float, name: str, queue: str) -> "redi
 class BlockingConnection(Connection):
     """A line for each call under way: any number of threads may share it, and a process that uses it may fork."""
 
-    def __init__(self, url: str, *, name: str, queue: str) -> None:
+    def __init__(self, url: str, *, name: str, queue: str, seconds: float = CALL_SECONDS) -> None:
         """Raises ConfigError for a URL that is none."""
-        self._pool = blocking_client(url, seconds=CALL_SECONDS, name=name, queue=queue).connection_pool
+        self._pool = blocking_client(url, seconds=seconds, name=name, queue=queue).connection_pool
         try:
             self._pool.make_connection()  # which does not connect yet, but looks at the options
         except (redis.RedisError, TypeError) as exc:

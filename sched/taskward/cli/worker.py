@@ -110,7 +110,7 @@ class _Worker:
         )
         self._keeper = keeper_of(config, broker=broker, pool=self._pool, observe=self._observe)
         self._watchdog = Watchdog(
-            lifeline=Lifeline(config.redis_url, queue=config.queue, lease_ms=config.lease_ms),
+            lifeline=Lifeline(config),
             held=self._pool.held,
             lease_seconds=config.lease_ms / 1000,
             limit=config.loop_stall_limit_ms / 1000,
