@@ -2,6 +2,7 @@
 slow or large for ever.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,6 +17,8 @@ import httptools
 import trio
 
 from taskward.errors import TaskwardError
+
+_log = logging.getLogger("taskward.http")
 
 RECEIVE_BYTES = 16_384
 LINGER_SECONDS = 1.0
@@ -129,7 +132,7 @@ class Connection:
 
 
 async def serve_connection(stream: trio.abc.HalfCloseableStream, answer: Answer, *, limits: Limits) -> None:
-    """Answer requests until either side has enough. `answer` must not raise; the caller closes the stream."""
+    """Answer requests until either side has enough. Raises what `answer` raises; the caller closes the stream."""
     connection = Connection(stream, limits)
     try:
         open_still = True
@@ -142,7 +145,9 @@ async def serve_connection(stream: trio.abc.HalfCloseableStream, answer: Answer,
 
 
 async def serve(answer: Answer, listeners: Sequence[trio.SocketListener], *, limits: Limits) -> None:
-    """Serve for ever on open listeners. A client beyond `limits.connections` is closed unheard."""
+    """Serve for ever on open listeners. A client beyond `limits.connections` is closed unheard. What goes wrong on one
+    connection is logged, and the end of that one only.
+    """
     open_now = 0
 
     async def handle(stream: trio.SocketStream) -> None:
@@ -152,6 +157,8 @@ async def serve(answer: Answer, listeners: Sequence[trio.SocketListener], *, lim
         open_now += 1
         try:
             await serve_connection(stream, answer, limits=limits)
+        except Exception:  # noqa: BLE001 - whatever a library makes of what a client sends
+            _log.exception("a connection failed")
         finally:
             open_now -= 1
 

@@ -39,6 +39,10 @@ def one_by_one(data: bytes) -> tuple[bytes, ...]:
 
 
 H2C = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA")
+WEBSOCKET = (
+    *(b"Connection: Upgrade", b"Upgrade: websocket"),
+    *(b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
+)
 CHUNKED = b"Transfer-Encoding: chunked"
 EXPECT = b"Expect: 100-continue"
 # TASK in two chunks, without the last, empty one.
@@ -67,6 +71,7 @@ REFUSED = (
     Attack("a length below zero", (post(b"Content-Length: -15", body=TASK),)),
     Attack("a length with a sign", (post(b"Content-Length: +15", body=TASK),)),
     Attack("a length beyond all numbers", (post(b"Content-Length: " + b"9" * 400, body=TASK),)),
+    Attack("a length of five thousand zeros", (post(b"Content-Length: " + b"0" * 5000 + b"15", body=TASK),)),
     Attack("a length beyond the limit", (post(b"Content-Length: 99999999999", body=TASK),)),
     Attack("a chunk size that is none", (post(CHUNKED, body=b"zz\r\n" + TASK + b"\r\n0\r\n\r\n"),)),
     Attack("a chunk size beyond all numbers", (post(CHUNKED, body=b"f" * 40 + b"\r\n" + TASK),)),
@@ -87,6 +92,15 @@ ODD = (
     Attack("lines that end in LF alone", (SMUGGLED.replace(b"\r\n", b"\n"),)),
     Attack("a body where none belongs", (get(b"Content-Length: 15") + TASK,)),
     Attack("a method nobody knows", (b"BREW /healthz HTTP/1.1\r\n" + HOST + b"\r\n",)),
+    Attack("a host with an empty label", (get(host=b"Host: a..b\r\n"),)),
+    Attack(
+        "a host with an empty label, and half a body", (get(b"Content-Length: 30", host=b"Host: a..b\r\n") + b"abc",)
+    ),
+    Attack("a host with a label that is too long", (get(host=b"Host: " + b"a" * 64 + b".org\r\n"),)),
+    Attack("a host that is no text", (get(host=b"Host: \xff\xfe\r\n"),)),
+    Attack("an authority that is no address", (get(target=b"http://[:1]/healthz"),)),
+    Attack("a WebSocket", (get(*WEBSOCKET),)),
+    Attack("a WebSocket to nowhere", (get(*WEBSOCKET, target=b"http://[:1]/") + b"\xff\xff",)),
     Attack("a way up and out", (get(target=b"/../../etc/passwd"),)),
 )
 SLOW = (

@@ -253,6 +253,23 @@ async def test_a_refused_client_can_still_read_why(nursery):
     nursery.cancel_scope.cancel()
 
 
+async def test_what_goes_wrong_on_one_connection_ends_that_one_only(nursery, caplog):
+    async def answer(request):
+        if request.target == b"/odd":
+            raise TypeError("nobody thought of that")
+        return Response(204)
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(partial(http11.serve, answer, listeners, limits=LIMITS))
+    port = listeners[0].socket.getsockname()[1]
+    async with connected(port) as one, connected(port) as other:
+        await one.send(b"GET /odd HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await one.ended()
+        assert (await other.get("/")).status == 204
+    assert "nobody thought of that" in caplog.text
+    nursery.cancel_scope.cancel()
+
+
 async def test_a_client_too_many_is_closed_and_the_others_are_served(nursery):
     port = await serving(nursery, Limits(connections=2))
     async with connected(port) as first, connected(port) as second:

@@ -47,6 +47,14 @@ async def test_prometheus_gets_openmetrics_and_gzip(serving):
         assert answer.body.startswith(b"\x1f\x8b")
 
 
+@pytest.mark.parametrize("version", ["1.x", "", "1.0.0; q=none", "9" * 5000])
+async def test_a_version_that_is_none_gets_what_can_be_had(serving, version):
+    async with connected(await serving()) as client:
+        answer = await client.get("/metrics", Accept=f"application/openmetrics-text; version={version}")
+        assert answer.status == 200
+        assert b"task_run_seconds_bucket" in answer.body
+
+
 async def test_head_is_get_without_its_body(serving):
     async with connected(await serving()) as client:
         answer = await client.get("/healthz", method="HEAD")

@@ -30,6 +30,7 @@ from taskward.http11 import http_date, status_line
 LINES = (b"POST /tasks HTTP/1.1\r\n", b"POST /tasks/batch HTTP/1.1\r\n")
 END = b"\r\n\r\n"
 HEAD_BYTES = 16_384
+LENGTH_DIGITS = 18
 RECEIVE_BYTES = 65_536
 HEAD_SECONDS, BODY_SECONDS, WRITE_SECONDS = 5.0, 1.0, 30.0
 # A request with one of these is not plain.
@@ -175,6 +176,7 @@ def _read_head(head: bytes) -> _Head | None:
         not found.plain
         or not found.text(b"host")
         or not found.text(b"content-length").isdecimal()
+        or len(found.text(b"content-length")) > LENGTH_DIGITS
         or found.text(b"connection").lower() not in ("", "keep-alive", "close")
         or found.text(b"content-type").partition(";")[0].strip().lower() != JSON
     ):

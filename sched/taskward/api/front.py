@@ -4,10 +4,13 @@ This is hypercorn.trio.run.worker_serve for the one case we have (one socket, no
 and HTTP/1.1 alone.
 """
 
+import logging
+import re
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import h11
 import trio
@@ -21,6 +24,8 @@ from hypercorn.typing import AppWrapper, ConnectionState
 
 from taskward.api.fast_lane import Turn, drive
 from taskward.api.service import Service
+
+_log = logging.getLogger("taskward.api")
 
 SWEEP_SECONDS = 0.25
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
@@ -69,21 +74,35 @@ class FrontDoor:
                     turn.scope.cancel()
 
     async def _handle(self, stream: trio.SocketStream) -> None:
+        """One connection. Whatever goes wrong on it is the end of it, and of nothing else."""
+        server: Callable[..., Any] = _Server
+        try:
+            rest = await self._drive(stream)
+            if rest is not None:
+                beginning = _Replayed(stream, rest)
+                await server(self._app, self._settings, self._context, ConnectionState({}), beginning).run()
+        except GONE:
+            pass
+        except Exception:  # noqa: BLE001 - whatever a library makes of what a client sends
+            _log.exception("a connection failed")
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _drive(self, stream: trio.SocketStream) -> bytes | None:
         turn = Turn(self._settings.keep_alive_timeout)
         self._turns.add(turn)
         rest = None
         try:
             with turn.scope:
                 rest = await drive(stream, self._service, turn, stopping=lambda: self._stopping)
-        except GONE:
-            rest = None
         finally:
             self._turns.remove(turn)
-        if rest is None:
-            await trio.aclose_forcefully(stream)
-        else:
-            server: Callable[..., Any] = _Server
-            await server(self._app, self._settings, self._context, ConnectionState({}), _Replayed(stream, rest)).run()
+        return rest
+
+
+# RFC 3986's host and port, as far as a name can be resolved.
+_LABEL = rb"[A-Za-z0-9_-]{1,63}"
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|" + _LABEL + rb"(\." + _LABEL + rb")*\.?)?(:\d{0,5})?")
 
 
 class _Refused(Exception):
@@ -92,7 +111,8 @@ class _Refused(Exception):
 
 class _Http1(H11Protocol):
     """Hypercorn's HTTP/1.1, strict where hypercorn is not: a request with a length *and* chunks is refused, because a
-    proxy before us may see its end elsewhere (RFC 9112, 6.1), and nobody gets to HTTP/2, by upgrade or by assumption.
+    proxy before us may see its end elsewhere (RFC 9112, 6.1); nobody gets to HTTP/2, by upgrade or by assumption, or to
+    a WebSocket; and what Quart would fail at before it can answer is refused here: addresses that are none.
     """
 
     async def handle(self, event: Event) -> None:
@@ -104,9 +124,21 @@ class _Http1(H11Protocol):
             await self.send(Closed())
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        names = {name for name, _ in event.headers}
-        if {b"content-length", b"transfer-encoding"} <= names or not event.http_version.startswith(b"1."):
+        headers = dict(event.headers)  # h11 has seen to it that there is one host at most
+        two_ends = b"content-length" in headers and b"transfer-encoding" in headers
+        upgrade = headers.get(b"upgrade", b"").strip().lower()
+        if two_ends or upgrade == b"websocket" or not event.http_version.startswith(b"1."):
             raise _Refused
+        if not _HOST.fullmatch(headers.get(b"host", b"")) or not _is_target(event.target):
+            raise _Refused
+
+
+def _is_target(target: bytes) -> bool:
+    try:
+        urlsplit(target)
+    except ValueError:
+        return False
+    return True
 
 
 class _Server(TCPServer):

@@ -67,7 +67,7 @@ class Exposition:
 
     async def render(self, *, accept: str, accept_encoding: str) -> tuple[bytes, dict[str, str]]:
         """The body and its headers. The numbers are of one moment; a long rendering lets the loop turn in between."""
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = _encoder_for(accept)
         headers = {"Content-Type": content_type}
         parts, samples = [], 0
         for family in list(self._registry.collect()):
@@ -83,6 +83,14 @@ class Exposition:
             headers["Content-Encoding"] = "gzip"
             body = gzip.compress(body, compresslevel=1)
         return body, headers
+
+
+def _encoder_for(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """The plain text format for whoever asks for a version that is none: prometheus_client raises then."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):
+        return choose_encoder("")
 
 
 class _Families(Collector):
