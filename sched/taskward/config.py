@@ -27,7 +27,9 @@ class Config:
     metrics_addr: str = _setting("METRICS_ADDR", "", "Prometheus scrape address (`:2112` API, `:2113` worker)")
     metrics_sample_ms: int = _setting("METRICS_SAMPLE_MS", 2000, "gauge sampling interval", low=50, high=600_000)
     priorities: tuple[tuple[str, int], ...] = _setting(
-        "PRIORITIES", (("high", 6), ("default", 3), ("low", 1)), "names and weights, highest first"
+        "PRIORITIES",
+        (("high", 6), ("default", 3), ("low", 1)),
+        "names and weights, highest first; the same for all processes of a queue",
     )
     priority_mode: str = _setting("PRIORITY_MODE", "weighted", "`weighted` shares, or `strict`: highest first")
     worker_concurrency: int = _setting("WORKER_CONCURRENCY", 100, "tasks one worker runs at once", low=1, high=10_000)

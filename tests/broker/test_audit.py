@@ -2,9 +2,12 @@
 
 import pytest
 
+from taskward.broker.broker import Broker
+from taskward.broker.messages import Settlement
+from taskward.events import ignore
 from taskward.policy.retry import Bury, Complete, Decision, Release, RetryIn
 from taskward.task import CancelCause, Lease
-from tests.support.rig import TERMS, Rig
+from tests.support.rig import TERMS, Rig, task
 from tests.support.store import record
 
 
@@ -64,6 +67,22 @@ async def test_a_new_task_in_no_place_is_queued(rig: Rig) -> None:
     assert await rig.broker.audit(["a"], repair=True) == [("a", "missing_place", "queued")]
     assert rig.store["ready:low"] == {"a": rig.clock.us}  # nothing says of which priority it was
     assert rig.store["wake"] == ["1", "1"]
+
+
+async def test_a_task_of_somebody_elses_priority_is_left_alone(rig: Rig) -> None:
+    """Whether it waits, is scheduled or has died: what others have put somewhere is not in our places."""
+    others = Broker(
+        rig.connection, queue=rig.queue, priorities=("urgent",), terms=TERMS, observe=ignore, clock=rig.clock
+    )
+    await others.submit([task("dead", priority="urgent")])
+    [lease] = (await others.step([], worker="w1", number=1, shares=[1], wanted=1)).leases
+    await others.step([Settlement(lease, Bury("exception"))], worker="w1", number=0, shares=[0], wanted=0)
+    await others.submit([task("waits", priority="urgent"), task("later", priority="urgent", delay_ms=5000)])
+    before = rig.store.read()
+    found = await rig.broker.audit(["dead", "waits", "later"], repair=True)
+    assert found == [(id, "unknown_priority", "left") for id in ("dead", "waits", "later")]
+    assert rig.store.read() == before
+    assert await others.audit(["dead", "waits", "later"], repair=True) == []
 
 
 async def test_a_running_task_without_a_lease_is_queued_and_its_holder_fenced(rig: Rig) -> None:

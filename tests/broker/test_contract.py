@@ -91,7 +91,8 @@ def test_it_builds_no_key_name(name: str) -> None:
     assert "taskward" not in body
     assert "KEYS" not in body  # the loader gives every declared key a name
     assert not re.search(r"call\('\w+', [^,)]*(?:\.\.|')", body)
-    assert not re.search(r"\b(?:EVAL|KEYS|SCAN|loadstring|cjson|setfenv)\b", body)
+    assert not re.search(r"\b(?:EVAL|KEYS|SCAN|loadstring|setfenv)\b", body)
+    assert name == "audit" or "cjson" not in body  # what was submitted is read where nobody waits for it
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -403,6 +403,13 @@ MUTANTS = [
     Mutant("audit", "a ghost is overlooked", "if #places > 0 or text then", "if false then", _SOUND),
     Mutant("audit", "a record alone is overlooked", "if #places > 0 or text then", "if #places > 0 then", _SOUND),
     Mutant("audit", "a task in no place is overlooked", "elseif #places == 0 then", "elseif false then", _SOUND),
+    Mutant(
+        "audit",
+        "others' tasks are taken",
+        "elseif priority and not is_ours(priority) then",
+        "elseif false then",
+        _SOUND,
+    ),
     Mutant("audit", "two places are overlooked", "elseif #places > 1 then", "elseif false then", _SOUND),
     Mutant("audit", "a stale record is overlooked", "elseif not fits(r, places[1]) then", "elseif false then", _SOUND),
     Mutant("audit", "an ended task is run again", "if r and FINISHED[r.state] then", "if false then", _SOUND),

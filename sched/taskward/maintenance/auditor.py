@@ -22,6 +22,7 @@ KINDS = {
     "two_places": "a task is in two places at once: it could run twice",
     "running_without_lease": "a task says that it runs, but no lease will ever expire",
     "stale_record": "a task's record tells of another place than the one it is in",
+    "unknown_priority": "a task's priority is none of this process's PRIORITIES: here nobody can run or see it",
 }
 
 

@@ -27,7 +27,10 @@ CANCEL_CAUSES = ("user", "deadline", "shutdown", "lease_lost")
 TASK_STATES = ("scheduled", "queued", "running", "cancelling", "retry_wait")
 FENCED_OPS = ("settle", "extend", "progress")
 ERROR_KINDS = ("unavailable", "refused")
-VIOLATIONS = ("missing_spec", "missing_place", "two_places", "running_without_lease", "stale_record")
+VIOLATIONS = (
+    *("missing_spec", "missing_place", "two_places", "running_without_lease", "stale_record"),
+    "unknown_priority",
+)
 
 PRIORITY = ("priority",)
 TYPE_PRIORITY = ("type", "priority")

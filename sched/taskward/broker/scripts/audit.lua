@@ -5,7 +5,8 @@
 -- RETURNS 3 a finding: id, kind, what was done (left, queued, kept, removed)
 --      kinds missing_spec (in a place or a record, but there is no task), missing_place (a task in no place),
 --      two_places, running_without_lease (its record says it runs, but no lease is there to expire),
---      stale_record (its record tells of another place than the one it is in)
+--      stale_record (its record tells of another place than the one it is in),
+--      unknown_priority (it is in no place of ours, and its priority is none of ours: others may know it)
 -- INVARIANT only what cannot harm is repaired: a task in no place is queued again, what belongs to no task is removed
 local repair, keep_ms = ARGV[2] == '1', tonumber(ARGV[3])
 local LETTER = {running = 'R', dead = 'D', retry = 'T'}
@@ -41,6 +42,20 @@ local function remove(id)
   return 'removed'
 end
 
+-- The priority a task was submitted with, codec.py's third field; nil where the spec cannot be read.
+local function priority_in(text)
+  local _, head_end = string.find(text, ';', 1, true)
+  local readable, fields = pcall(cjson.decode, string.sub(text, (head_end or 0) + 1))
+  return readable and type(fields) == 'table' and (fields[3] or 'default') or nil
+end
+
+local function is_ours(name)
+  for p = 1, P do
+    if priority_of(ready[p]) == name then return true end
+  end
+  return false
+end
+
 -- Where a task in no place goes: a finished one is kept for its time, any other is run again.
 local function put_back(id, r)
   if r and FINISHED[r.state] then
@@ -69,8 +84,12 @@ for at = 4, #ARGV do
   local id = ARGV[at]
   local places, text = places_of(id), call('HGET', record, id)
   local r = text and parse_record(text) or nil
-  if call('HEXISTS', spec, id) == 0 then
+  local stored = call('HGET', spec, id)
+  local priority = stored and #places == 0 and (r and r.priority or priority_in(stored))
+  if not stored then
     if #places > 0 or text then add(out, id, 'missing_spec', repair and remove(id) or 'left') end
+  elseif priority and not is_ours(priority) then
+    add(out, id, 'unknown_priority', 'left')
   elseif #places == 0 then
     local kind = r and r.state == 'R' and 'running_without_lease' or 'missing_place'
     add(out, id, kind, repair and put_back(id, r) or 'left')
