@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import trio
 
-from taskward.events import Audited, Lifecycle
+from taskward.events import Audited, Trouble
 from taskward.maintenance.auditor import Finding, audit, auditor
 from taskward.policy.retry import Bury, Cancel, Complete, RetryIn
 from taskward.task import CancelCause
@@ -91,5 +91,5 @@ async def test_the_auditor_goes_through_everything_in_slices_and_tells_the_sums(
             ticks += 1
     assert ticks > 3
     assert sums[0].violations["missing_place"] == 2
-    said = [event for event in rig.seen if isinstance(event, Lifecycle)]
+    said = [event for event in rig.seen if isinstance(event, Trouble)]
     assert sum(Counter(int(str(event.fields["count"])) for event in said).elements()) >= 2

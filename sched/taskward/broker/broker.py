@@ -19,7 +19,7 @@ from taskward.policy.admission import depth_limits
 from taskward.task import Lease, State, Submission, Submitted
 
 # A lease is trusted for this share of its length: the rest is for clocks and round trips.
-LEASE_MARGIN = 0.2
+TRUSTED_SHARE = 0.8
 SLEEP_SHARE = 0.1
 WORKER_SILENT_MS = 15_000
 WORKER_FORGOTTEN_MS = 3_600_000
@@ -189,7 +189,7 @@ class Broker:
             args += messages.settlement_arguments(settlement)
         asleep = min(asleep, terms.lease_ms / 1000 * SLEEP_SHARE)
         now_us, wait_ms, expired, verdicts, *claims = await self.call("step", args, asleep=asleep)
-        held_until = sent + terms.lease_ms / 1000 * (1 - LEASE_MARGIN)
+        held_until = sent + terms.lease_ms / 1000 * TRUSTED_SHARE
         leases, broken = messages.claimed(claims, started_us=int(now_us), held_until=held_until)
         return Step(verdicts.decode(), leases, broken, expired, None if wait_ms < 0 else wait_ms / 1000)
 
