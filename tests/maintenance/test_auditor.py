@@ -1,10 +1,12 @@
 """The auditor: a sound store gives no finding, each way to break one gives its own."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import trio
 
+from taskward.broker.connection import open_connection
 from taskward.events import Audited, Trouble
 from taskward.maintenance.auditor import Finding, audit, auditor
 from taskward.policy.retry import Bury, Cancel, Complete, RetryIn
@@ -77,6 +79,29 @@ async def test_a_repaired_task_runs_again(rig: Rig) -> None:
     await rig.connection.command("ZREM", rig.store.key("running"), "lost")
     await audit(rig.broker, repair=True)
     assert [lease.id for lease in await rig.claim(1)] == ["lost"]
+
+
+@pytest.mark.parametrize("novalues", [True, False], ids=["a new server", "an old server"])
+@pytest.mark.parametrize("wire", [True, False], ids=["wire", "redis-py"])
+async def test_it_reads_ids_and_no_payloads_and_finds_each_on_every_server(
+    rig: Rig, redis_url: str, monkeypatch: pytest.MonkeyPatch, wire: bool, novalues: bool
+) -> None:
+    await rig.submit(*(f"t{n}" for n in range(601)))
+    rig.store.client.delete(rig.store.key("ready:high"))
+    async with open_connection(redis_url, name="tests", wire=wire) as connection:
+        command, replies = connection.command, []
+
+        async def spied(*parts: Any) -> Any:
+            if "NOVALUES" in parts and not novalues:
+                parts = (*parts[:-1], "NO SUCH WORD")
+            replies.append(await command(*parts))
+            return replies[-1]
+
+        monkeypatch.setattr(connection, "command", spied)
+        looked_at, findings = await audit(rig.broker.over(connection), repair=False)
+    assert (looked_at, len(findings)) == (601, 601)
+    if novalues:
+        assert not any(b";" in entry for _, entries in replies for entry in entries if isinstance(entry, bytes))
 
 
 async def test_the_auditor_goes_through_everything_in_slices_and_tells_the_sums(rig: Rig) -> None:
