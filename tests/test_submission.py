@@ -169,6 +169,22 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], pointer: str) -> None:
     assert len(str(caught.value)) < 250
 
 
+LATE = [
+    ({"run_at": at(-6)}, "/run_at"),
+    ({"expires_at": at(-60)}, "/expires_at"),
+    ({"deadline": at(60), "delay_seconds": 60}, "/deadline"),
+    ({"run_at": at(-60), "deadline": at(-30)}, "/run_at"),
+]
+
+
+@pytest.mark.parametrize(("fields", "pointer"), LATE)
+@pytest.mark.parametrize("name", [{"id": "a"}, {"idempotency_key": "k"}])
+def test_what_may_be_a_repetition_is_late_instead(fields: dict[str, Any], pointer: str, name: dict[str, str]) -> None:
+    late = submission(**fields, **name).late
+    assert late is not None
+    assert late.pointer == pointer
+
+
 @pytest.mark.parametrize("body", [b"[]", b"null", b"5", b'"x"', b"true"])
 def test_what_is_no_object_is_no_task(body: bytes) -> None:
     with pytest.raises(InvalidTask) as caught:

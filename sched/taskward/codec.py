@@ -20,6 +20,8 @@ from taskward.task import Attempt, Progress, Spec, State
 ENDS = {"S": State.SUCCEEDED, "D": State.DEAD, "C": State.CANCELLED, "E": State.EXPIRED}
 
 _encoder = msgspec.json.Encoder()
+# The same object is the same text, in whatever order its writer has put its keys.
+_spec_encoder = msgspec.json.Encoder(order="deterministic")
 _spec = msgspec.json.Decoder(Spec)
 _attempt = msgspec.json.Decoder(Attempt)
 _progress = msgspec.json.Decoder(Progress)
@@ -57,7 +59,7 @@ _UNSET_END = re.compile(r"(?:,null)*\]\Z")
 
 def encode_spec(spec: Spec) -> str:
     """What is stored of a spec after the three times: "<traceparent>;<JSON>". Equal submissions give equal JSON."""
-    json = _encoder.encode(spec).decode()
+    json = _spec_encoder.encode(spec).decode()
     trace = ""
     if spec.traceparent is not None:
         trace = spec.traceparent

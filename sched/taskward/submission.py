@@ -138,11 +138,16 @@ def _submission(fields: Fields, limits: Limits, now_ms: int, *, size: int) -> Su
         raise InvalidTask("only A-Z a-z 0-9 _ and -", pointer="/id")
     if size > limits.max_payload_bytes and len(_encode(fields.payload)) > limits.max_payload_bytes:
         raise TaskTooLarge(f"the payload is longer than {limits.max_payload_bytes} bytes of JSON")
-    return Submission(fields.id or str(uuid_utils.uuid7()), _spec(fields, priority, now_ms), fields.id is not None)
+    late: list[InvalidTask] = []
+    spec = _spec(fields, priority, now_ms, late)
+    if late and fields.id is None and fields.idempotency_key is None:
+        raise late[0]
+    id = fields.id or str(uuid_utils.uuid7())
+    return Submission(id, spec, fields.id is not None, late[0] if late else None)
 
 
-def _spec(fields: Fields, priority: str, now_ms: int) -> Spec:
-    run_at_ms, delay_ms, expires_ms, deadline_ms = _times(fields, now_ms)
+def _spec(fields: Fields, priority: str, now_ms: int, late: list[InvalidTask]) -> Spec:
+    run_at_ms, delay_ms, expires_ms, deadline_ms = _times(fields, now_ms, late)
     if fields.idempotency_key is not None:
         _check_text("/idempotency_key", fields.idempotency_key)
     for n, tag in enumerate(fields.tags or ()):
@@ -166,8 +171,10 @@ def _spec(fields: Fields, priority: str, now_ms: int) -> Spec:
     )
 
 
-def _times(fields: Fields, now_ms: int) -> tuple[int | None, int | None, int | None, int | None]:
-    """-> run_at_ms, delay_ms, expires_ms, deadline_ms."""
+def _times(
+    fields: Fields, now_ms: int, late: list[InvalidTask]
+) -> tuple[int | None, int | None, int | None, int | None]:
+    """-> run_at_ms, delay_ms, expires_ms, deadline_ms. What has come too late for them is added to `late`."""
     if not (fields.run_at or fields.delay_seconds or fields.expires_at or fields.deadline):
         return None, None, None, None
     run_at_ms = delay_ms = None
@@ -175,16 +182,16 @@ def _times(fields: Fields, now_ms: int) -> tuple[int | None, int | None, int | N
     if fields.run_at is not None:
         if fields.delay_seconds is not None:
             raise InvalidTask("run_at and delay_seconds exclude each other", pointer="/delay_seconds")
-        start_ms = run_at_ms = _ms(fields.run_at, "/run_at", now_ms=now_ms, after_ms=now_ms - RUN_AT_SLACK_MS)
+        start_ms = run_at_ms = _ms(fields.run_at, "/run_at", late, now_ms=now_ms, after_ms=now_ms - RUN_AT_SLACK_MS)
     elif fields.delay_seconds:
         delay_ms = round(fields.delay_seconds * 1000)
         start_ms = now_ms + delay_ms
     after_ms = max(start_ms, now_ms)
     expires_ms = deadline_ms = None
     if fields.expires_at is not None:
-        expires_ms = _ms(fields.expires_at, "/expires_at", now_ms=now_ms, after_ms=after_ms)
+        expires_ms = _ms(fields.expires_at, "/expires_at", late, now_ms=now_ms, after_ms=after_ms)
     if fields.deadline is not None:
-        deadline_ms = _ms(fields.deadline, "/deadline", now_ms=now_ms, after_ms=after_ms)
+        deadline_ms = _ms(fields.deadline, "/deadline", late, now_ms=now_ms, after_ms=after_ms)
     return run_at_ms, delay_ms, expires_ms, deadline_ms
 
 
@@ -192,10 +199,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-def _ms(moment: datetime, pointer: str, *, now_ms: int, after_ms: int) -> int:
+def _ms(moment: datetime, pointer: str, late: list[InvalidTask], *, now_ms: int, after_ms: int) -> int:
     ms = (moment - _EPOCH) // _MILLISECOND
     if ms <= after_ms:
-        raise InvalidTask("in the past" if ms <= now_ms else "not after the task's start", pointer=pointer)
+        late.append(InvalidTask("in the past" if ms <= now_ms else "not after the task's start", pointer=pointer))
     if ms > now_ms + MAX_AHEAD_SECONDS * 1000:
         raise InvalidTask("more than ten years ahead", pointer=pointer)
     return ms

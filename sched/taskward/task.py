@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from taskward.errors import InvalidTransition
+from taskward.errors import InvalidTask, InvalidTransition
 
 
 class State(StrEnum):
@@ -104,11 +104,14 @@ def all_headers(spec: Spec) -> dict[str, str]:
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
-    """A Spec with the id it is to be stored under; `chosen` says the caller named the id."""
+    """A Spec with the id it is to be stored under; `chosen` says the caller named the id. `late`: its times have
+    passed, so it can only be the repetition of one that is stored; this is what is wrong with it otherwise.
+    """
 
     id: str
     spec: Spec
     chosen: bool = False
+    late: InvalidTask | None = None
 
 
 class Submitted(msgspec.Struct, frozen=True, gc=False):

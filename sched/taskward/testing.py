@@ -64,7 +64,10 @@ async def attempt(
     """
     config = config or Config()
     body = encode(Item(type=type, payload=payload, **options))
-    lease = _lease(parse(body, Limits.of(config), now_ms()), config, number=number)
+    submission = parse(body, Limits.of(config), now_ms())
+    if submission.late is not None:
+        raise submission.late
+    lease = _lease(submission, config, number=number)
     running = running_of(lease, app, Defaults.of(config))
     outcome = await _outcome(running, config, cancel_after)
     return _ended(running, outcome, config)

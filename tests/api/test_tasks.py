@@ -89,6 +89,23 @@ async def test_submissions_in_flight_together_share_a_round_trip(api: Api) -> No
     assert len(told) < 20
 
 
+@pytest.mark.parametrize("name", ["expires_at", "deadline"])
+@pytest.mark.parametrize("key", ["id", "idempotency_key"])
+async def test_a_repetition_is_one_though_its_time_has_passed(api: Api, name: str, key: str) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=0.3)
+    body = {"type": "echo", name: soon.isoformat(), key: "again"}
+    first = await api.http.post("/tasks", json=body)
+    assert first.status_code == 202
+    await trio.sleep(0.4)
+    again = await api.http.post("/tasks", json=body)
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    in_batch = (await api.http.post("/tasks/batch", json=[body, body | {key: "new"}])).json()["results"]
+    assert [result["status"] for result in in_batch] == [200, 422]
+    new = await api.http.post("/tasks", json=body | {key: "new"})
+    assert (new.status_code, new.json()["pointer"]) == (422, f"/{name}")
+    assert await api.stored() == 1
+
+
 async def test_a_wait_ends_with_the_task(api: Api) -> None:
     async def work() -> None:
         while not (leases := await api.claim()):

@@ -2,11 +2,13 @@
 
 import time
 
+import msgspec
 import pytest
 
 from taskward.broker import broker
 from taskward.broker.broker import Broker
 from taskward.broker.messages import Refusal
+from taskward.errors import InvalidTask
 from taskward.events import BrokerCalled, ignore
 from taskward.policy.retry import RetryIn
 from taskward.task import Submitted
@@ -174,6 +176,35 @@ async def test_a_closed_priority_takes_nothing_new(rig: Rig) -> None:
         [task("known", priority="low"), task("a", priority="low"), task("b")], closed=["low"]
     ) == [Submitted("known", KNOWN), Refusal("a", conflict=False, waiting=2), Submitted("b", CREATED)]
     assert set(rig.store["spec"]) == {"known", "b"}
+
+
+async def test_what_is_too_late_is_a_repetition_or_nothing(rig: Rig) -> None:
+    late = InvalidTask("in the past", pointer="/deadline")
+    await rig.submit("a", idempotency_key="k")
+    before = rig.store.read()
+    again, by_key, other, new = (
+        msgspec.structs.replace(made, late=late)
+        for made in (
+            task("a", idempotency_key="k"),
+            task("b", idempotency_key="k"),
+            task("a", payload=2, idempotency_key="k"),
+            task("c"),
+        )
+    )
+    assert await rig.broker.submit([again, by_key, other, new]) == [
+        Submitted("a", KNOWN),
+        Submitted("a", KNOWN),
+        Refusal("a", conflict=True, waiting=0),
+        Refusal("c", conflict=False, waiting=0, late=late),
+    ]
+    assert rig.store.read() == before
+
+
+async def test_the_order_of_an_objects_keys_makes_no_other_task(rig: Rig) -> None:
+    await rig.submit("a", payload={"one": {"x": 1, "y": [{"b": 1, "a": 2}]}, "two": 2})
+    assert await rig.submit("a", payload={"two": 2, "one": {"y": [{"a": 2, "b": 1}], "x": 1}}) == [
+        Submitted("a", KNOWN)
+    ]
 
 
 async def test_wake_markers_are_bounded(rig: Rig) -> None:

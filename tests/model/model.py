@@ -38,6 +38,8 @@ class Model(Books):
             if holder is not None:
                 same = holder not in self.tasks or self.tasks[holder].json == json
                 answers.append(Submitted(holder, created=False) if same else Refusal(holder, conflict=True, waiting=0))
+            elif submission.late is not None:
+                answers.append(Refusal(submission.id, conflict=False, waiting=0, late=submission.late))
             elif submission.spec.priority in closed or 0 < limits[submission.spec.priority] <= self.waiting():
                 answers.append(Refusal(submission.id, conflict=False, waiting=0))
             else:
@@ -49,7 +51,7 @@ class Model(Books):
             woken += bool(scheduled) and scheduled[0].id in new
         self.push_wake(woken)
         waiting = self.waiting() if self.terms.max_queue_depth or closed else 0
-        return [Refusal(a.id, a.conflict, waiting) if isinstance(a, Refusal) else a for a in answers]
+        return [Refusal(a.id, a.conflict, waiting, a.late) if isinstance(a, Refusal) else a for a in answers]
 
     def step(
         self,

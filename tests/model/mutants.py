@@ -348,6 +348,7 @@ MUTANTS = [
     Mutant("discard", "it takes what lives", "if call('ZREM', dead[p], id) == 1 then", "call('ZREM', dead[p], id) do"),
     Mutant("discard", "something of it stays", "spec, record, result, history, progress}", "spec, record}"),
     Mutant("discard", "its record stays", "{spec, record, result", "{spec, result"),
+    Mutant("submit", "what is too late is stored", "elseif tasks[at + 2] == '!' then", "elseif false then"),
     # ---- redrive
     Mutant("redrive", "attempts are not counted anew", "if ARGV[2] == 'dead' then r.attempt, r.reaps = '0', '0' end"),
     Mutant("redrive", "reaps are not counted anew", "r.attempt, r.reaps = '0', '0'", "r.attempt = '0'"),

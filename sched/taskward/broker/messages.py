@@ -7,7 +7,7 @@ import msgspec
 
 from taskward import codec
 from taskward.broker.connection import Argument
-from taskward.errors import DecodeError
+from taskward.errors import DecodeError, InvalidTask
 from taskward.events import PrioritySample
 from taskward.policy.retry import Bury, Cancel, Complete, Decision, Release, RetryIn
 from taskward.task import Lease, Spec, Submission, Submitted
@@ -29,11 +29,12 @@ class Packed(NamedTuple):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A submission the store did not take: `conflict`, or else there is no room. `waiting` is the queue's depth."""
+    """A submission the store did not take: `conflict`, `late`, or else no room. `waiting` is the queue's depth."""
 
     id: str
     conflict: bool
     waiting: int
+    late: InvalidTask | None = None
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -54,7 +55,7 @@ def submission_texts(submission: Submission, *, priority: str) -> tuple[str, ...
     return (
         submission.id,
         priority,
-        _due(spec),
+        _due(spec) if submission.late is None else "!",
         str(spec.start_by_ms or ""),
         spec.idempotency_key or "",
         codec.encode_spec(spec),
@@ -72,22 +73,24 @@ def submitted(packed: Packed, reply: Sequence[Any]) -> list[Submitted | Refusal]
     waiting, codes, *there = reply
     holders = iter(there)
     return [
-        _submitted(code, submission.id, holders, waiting)
+        _submitted(code, submission, holders, waiting)
         for submission, code in zip(packed.submissions, codes.decode(), strict=True)
     ]
 
 
-def _submitted(code: str, id: str, holders: Iterator[bytes], waiting: int) -> Submitted | Refusal:
+def _submitted(code: str, submission: Submission, holders: Iterator[bytes], waiting: int) -> Submitted | Refusal:
     """What its digit means; `holders` are the ids it names, in their order."""
     match code:
         case "1":
-            return Submitted(id, True)
+            return Submitted(submission.id, True)
         case "2":
             return Submitted(next(holders).decode(), False)
         case "3":
             return Refusal(next(holders).decode(), True, waiting)
+        case "4":
+            return Refusal(submission.id, False, waiting)
         case _:
-            return Refusal(id, False, waiting)
+            return Refusal(submission.id, False, waiting, submission.late)
 
 
 def settlement_arguments(settlement: Settlement) -> tuple[Argument, ...]:

@@ -202,6 +202,8 @@ class Gateway:
 
 def refused(reply: Refusal, retry_after: float = 1.0, *, memory: bool = False) -> TaskwardError:
     """Why the store did not take a task; `memory`: because of its priority Redis has too little left."""
+    if reply.late is not None:
+        return reply.late
     if reply.conflict:
         return Conflict(f"task {reply.id} was submitted under this id or idempotency key, and is a different one")
     if memory:

@@ -2,15 +2,16 @@
 -- KEYS spec idempotency idempotency_expiry wake; ready scheduled retry
 -- ARGV 2 retention of idempotency keys ms; 3 replicas that are waited for;
 --      then P limits: how many tasks may wait before each priority is refused, 0 for no limit, -1 for none let in;
---      then MessagePack, an array of texts, 6 a task: id, priority (1..P), due ('' now, '+ms' from now, or Unix ms),
---      start_by ms or '', idempotency key or '', "<traceparent>;<JSON>"
+--      then MessagePack, an array of texts, 6 a task: id, priority (1..P), due ('' now, '+ms' from now, Unix ms, or
+--      '!' too late for a new task), start_by ms or '', idempotency key or '', "<traceparent>;<JSON>"
 -- RETURNS waiting tasks after the call where there is any limit; a digit per task; per replay and conflict the id that is there
---      1 created, 2 replay (the same was submitted before), 3 conflict (a different one was), 4 no room for it
+--      1 created, 2 replay (the same was submitted before), 3 conflict (a different one was), 4 no room for it,
+--      5 too late, and not there
 -- INVARIANT an id is in `spec` if and only if it is in exactly one place
 local key_ms, awaited = tonumber(ARGV[2]), ARGV[3] ~= '0'
 local tasks, WIDTH = cmsgpack.unpack(ARGV[4 + P]), 6
 -- Texts: Lua writes a number the slow way.
-local CREATED, REPLAY, CONFLICT, FULL = '1', '2', '3', '4'
+local CREATED, REPLAY, CONFLICT, FULL, LATE = '1', '2', '3', '4', '5'
 
 local limits, limited, waiting = {}, false, 0
 for p = 1, P do
@@ -80,6 +81,8 @@ for n, id in ipairs(ids) do
     holders[#holders + 1] = holder
     -- WAIT counts the replicas that have this connection's last write: what is there already is written once more.
     if awaited and text ~= '' then add(specs, holder, text) end
+  elseif tasks[at + 2] == '!' then
+    codes[n] = LATE
   elseif limit ~= 0 and waiting >= limit then
     codes[n] = FULL
   else
