@@ -20,6 +20,7 @@ from taskward.cli.task_text import lines_of
 from taskward.cli.tasks import submission, table
 from taskward.errors import BrokerUnavailable, ConfigError
 
+GONE = 0  # instead of a status: the connection ends without an answer
 TASK = {"id": "t1", "state": "succeeded", "terminal": True, "type": "echo", "priority": "low", "attempt": 1}
 
 
@@ -42,6 +43,8 @@ class Asked(BaseHTTPRequestHandler):
         status, answer = self.server.answers[self.command, self.path.partition("?")[0]]
         if callable(answer):
             status, answer = answer()
+        if status == GONE:
+            return
         self.send_response(status)
         self.end_headers()
         self.wfile.write(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
@@ -73,6 +76,13 @@ def test_submit_sends_what_was_said_and_prints_the_id(api, capsys, monkeypatch):
     assert capsys.readouterr().out == "t1\n"
 
 
+def test_submit_can_print_the_whole_answer(api, capsys):
+    answer = {"id": "t1", "state": "queued", "created": True}
+    api.answers["POST", "/tasks"] = (202, answer)
+    assert main(["submit", "echo", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == answer
+
+
 def test_submit_reads_a_payload_from_stdin(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO('[1, "é"]'))
     fields = submission(build_parser().parse_args(["submit", "echo", "-"]))
@@ -97,7 +107,7 @@ def test_submit_that_waits_prints_the_task_and_says_how_it_went(api, capsys, sta
 
 def test_submit_that_waits_goes_by_the_clock_when_the_api_answers_early_or_not_at_all(api, capsys, monkeypatch):
     monkeypatch.setattr("taskward.cli.tasks.PAUSE_SECONDS", 0.01)
-    looks = [(200, TASK | {"state": "running", "terminal": False}), (503, {}), (200, TASK)]
+    looks = [(200, TASK | {"state": "running", "terminal": False}), (503, {}), (GONE, None), (200, TASK)]
     api.answers["POST", "/tasks"] = (202, {"id": "t1", "state": "queued"})
     api.answers["GET", "/tasks/t1"] = (200, lambda: looks.pop(0))
     assert main(["submit", "echo", "--wait", "30"]) == 0
