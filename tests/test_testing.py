@@ -116,7 +116,11 @@ def test_without_trio_and_in_a_process() -> None:
 
 async def test_what_a_worker_would_bury_is_dead() -> None:
     assert (await attempt(app, "send", {"from": "ada"})).reason == "invalid_payload"
-    assert (await attempt(app, "unheard.of")).reason == "unknown_type"
+
+
+async def test_a_type_that_nobody_knows_waits_for_somebody_who_does() -> None:
+    ended = await attempt(app, "unheard.of", max_attempts=1)
+    assert (ended.state, ended.reason) == ("retrying", "unknown_type")
 
 
 async def test_what_the_api_would_refuse_is_refused() -> None:
@@ -128,8 +132,8 @@ async def test_what_the_api_would_refuse_is_refused() -> None:
 async def test_settings_apply() -> None:
     ended = await attempt(app, "thread", "x" * 100, config=Config(max_payload_bytes=200))
     assert ended.state == "succeeded"
-    ended = await attempt(app, "unheard.of", config=Config(max_attempts=1))
-    assert ended.state == "dead"
+    ended = await attempt(app, "send", {"to": "slow"}, config=Config(task_timeout_ms=100))
+    assert (ended.state, ended.reason) == ("retrying", "timeout")
 
 
 async def test_an_attempt_leaves_nothing_that_runs(autojump_clock: trio.testing.MockClock) -> None:

@@ -65,11 +65,13 @@ class DecodeError(TaskwardError):
 
 
 class Retry(Exception):
-    """Raised by a handler: run this task again in `after` seconds (default: its retry policy's delay)."""
+    """Raised by a handler: run this task again in `after` seconds (default: its retry policy's delay). Raises TypeError
+    or ValueError for what is no number.
+    """
 
     def __init__(self, *, after: float | None = None) -> None:
+        self.after = None if after is None else float(after)
         super().__init__(f"retry after {after} s" if after is not None else "retry")
-        self.after = after
 
     def __reduce__(self) -> tuple[type["Retry"], tuple[()], dict[str, float | None]]:
         return type(self), (), {"after": self.after}  # raised in a process, read in the worker's

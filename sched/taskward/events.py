@@ -175,7 +175,14 @@ class HttpAnswered(msgspec.Struct, frozen=True, gc=False):
 
 
 class Lifecycle(msgspec.Struct, frozen=True):
-    """A process's own milestones, for the log. `what`: started, stopping, draining, stopped ..."""
+    """A process's own milestones, for the log: started, draining, stopped ..."""
+
+    what: str
+    fields: dict[str, object] = {}
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """What somebody should look at, for the log: it counts as a warning."""
 
     what: str
     fields: dict[str, object] = {}
@@ -201,6 +208,7 @@ Event = (
     | LoopStalled
     | HttpAnswered
     | Lifecycle
+    | Trouble
 )
 
 # An observer must not block, await or raise: it is called where the event happens.

@@ -19,6 +19,8 @@ from taskward.events import Event, HttpAnswered
 from taskward.policy.retry import Bury, Decision
 from taskward.task import Lease
 
+PATIENCE = 20.0
+
 
 class Events(list[Event]):
     """What was observed so far."""
@@ -32,13 +34,14 @@ class Events(list[Event]):
         self._came.set()
 
     async def wait_for(self, fits: Callable[[Event], bool]) -> Event:
-        """The first that fits, past or to come."""
-        while True:
-            for event in self:
-                if fits(event):
-                    return event
-            self._came = trio.Event()
-            await self._came.wait()
+        """The first that fits, past or to come; fails after a while."""
+        with trio.fail_after(PATIENCE):
+            while True:
+                for event in self:
+                    if fits(event):
+                        return event
+                self._came = trio.Event()
+                await self._came.wait()
 
 
 @dataclass

@@ -20,7 +20,7 @@ from taskward.api.table import ROUTES
 from taskward.broker.broker import Broker
 from taskward.config import Config
 from taskward.errors import ConfigError
-from taskward.events import Lifecycle, ignore
+from taskward.events import Lifecycle, Trouble, ignore
 from tests.api.conftest import Api, Open
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -118,7 +118,7 @@ async def test_the_file_is_read_again_when_it_changes(
         assert (await api.http.get("/tasks", headers=bearer("read"))).status_code == 401
         assert (await api.http.get("/tasks", headers=bearer("new"))).status_code == 200
         replace(tokens_file, "{}")
-        await api.events.wait_for(lambda event: isinstance(event, Lifecycle) and event.what == "tokens not reloaded")
+        await api.events.wait_for(lambda event: isinstance(event, Trouble) and event.what == "tokens not reloaded")
         assert (await api.http.get("/tasks", headers=bearer("new"))).status_code == 200
 
 

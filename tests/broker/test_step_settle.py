@@ -96,6 +96,16 @@ async def test_release_goes_to_the_head_and_costs_no_attempt(rig: Rig) -> None:
     assert (again.id, again.attempt) == ("a", 1)
 
 
+async def test_a_retry_that_does_not_count_costs_no_attempt(rig: Rig) -> None:
+    lease, _ = await _started(rig)
+    assert await rig.settle(lease, RetryIn(2.0, "unknown_type", counted=False)) == "T"
+    contents = rig.store.read()
+    assert contents["retry:high"] == {"a": rig.clock.ms + 2000}
+    assert contents["record"] == _record(rig, "T", lease, attempt=0)
+    rig.clock.move(ms=2000)
+    assert [(again.id, again.attempt) for again in await rig.claim()] == [("a", 1)]
+
+
 @pytest.mark.parametrize("decision", EVERY)
 @pytest.mark.parametrize("off", [-1, 1])
 async def test_another_token_changes_nothing(rig: Rig, decision: Decision, off: int) -> None:

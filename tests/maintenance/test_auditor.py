@@ -1,11 +1,13 @@
 """The auditor: a sound store gives no finding, each way to break one gives its own."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import trio
 
-from taskward.events import Audited, Lifecycle
+from taskward.broker.connection import open_connection
+from taskward.events import Audited, Trouble
 from taskward.maintenance.auditor import Finding, audit, auditor
 from taskward.policy.retry import Bury, Cancel, Complete, RetryIn
 from taskward.task import CancelCause
@@ -79,6 +81,29 @@ async def test_a_repaired_task_runs_again(rig: Rig) -> None:
     assert [lease.id for lease in await rig.claim(1)] == ["lost"]
 
 
+@pytest.mark.parametrize("novalues", [True, False], ids=["a new server", "an old server"])
+@pytest.mark.parametrize("wire", [True, False], ids=["wire", "redis-py"])
+async def test_it_reads_ids_and_no_payloads_and_finds_each_on_every_server(
+    rig: Rig, redis_url: str, monkeypatch: pytest.MonkeyPatch, wire: bool, novalues: bool
+) -> None:
+    await rig.submit(*(f"t{n}" for n in range(601)))
+    rig.store.client.delete(rig.store.key("ready:high"))
+    async with open_connection(redis_url, name="tests", wire=wire) as connection:
+        command, replies = connection.command, []
+
+        async def spied(*parts: Any) -> Any:
+            if "NOVALUES" in parts and not novalues:
+                parts = (*parts[:-1], "NO SUCH WORD")
+            replies.append(await command(*parts))
+            return replies[-1]
+
+        monkeypatch.setattr(connection, "command", spied)
+        looked_at, findings = await audit(rig.broker.over(connection), repair=False)
+    assert (looked_at, len(findings)) == (601, 601)
+    if novalues:
+        assert not any(b";" in entry for _, entries in replies for entry in entries if isinstance(entry, bytes))
+
+
 async def test_the_auditor_goes_through_everything_in_slices_and_tells_the_sums(rig: Rig) -> None:
     for n in range(30):
         await rig.submit(*(f"t{n}-{m}" for m in range(20)))
@@ -91,5 +116,5 @@ async def test_the_auditor_goes_through_everything_in_slices_and_tells_the_sums(
             ticks += 1
     assert ticks > 3
     assert sums[0].violations["missing_place"] == 2
-    said = [event for event in rig.seen if isinstance(event, Lifecycle)]
+    said = [event for event in rig.seen if isinstance(event, Trouble)]
     assert sum(Counter(int(str(event.fields["count"])) for event in said).elements()) >= 2

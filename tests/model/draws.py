@@ -32,6 +32,7 @@ EVERY_DECISION = [
     RetryIn(0.0, "exception"),
     RetryIn(1.5, "exception"),
     RetryIn(30.0, "exception"),
+    RetryIn(1.5, "unknown_type", counted=False),
     Bury("exception"),
     Cancel(CancelCause.DEADLINE),
     Release(CancelCause.SHUTDOWN),

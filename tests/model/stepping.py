@@ -30,8 +30,9 @@ def _decided(books: Books, task: Held, decision: Decision) -> str:
             return _end(books, task, "S", None)
         case Cancel(cause):
             return _end(books, task, "C", cause)
-        case RetryIn(seconds):
-            task.moved("retry", now + round(seconds * 1000), state="T", finished_ms=now)
+        case RetryIn(seconds, counted=counted):
+            attempt = task.record.attempt - (not counted)
+            task.moved("retry", now + round(seconds * 1000), state="T", finished_ms=now, attempt=attempt)
             return "T"
         case Bury():
             task.moved("dead", now, state="D", finished_ms=now)

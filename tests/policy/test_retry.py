@@ -46,9 +46,21 @@ def test_a_failure_is_tried_again_until_the_attempts_are_spent() -> None:
     assert _decide(failed, attempt=4) == Bury("exception", ERROR)
 
 
-@pytest.mark.parametrize("reason", ["discarded", "invalid_payload", "unknown_type", "undecodable"])
+@pytest.mark.parametrize("reason", ["discarded", "invalid_payload", "undecodable"])
 def test_what_cannot_succeed_is_not_tried_again(reason: str) -> None:
     assert _decide(Failed(ERROR, reason, retryable=False)) == Bury(reason, ERROR)
+
+
+@pytest.mark.parametrize(
+    ("age", "pause"), [(0.0, 1.0), (1.0, 2.0), (3.0, 4.0), (59.0, 60.0), (300.0, 60.0), (600.0, 60.0)]
+)
+def test_a_type_nobody_knows_waits_for_ten_minutes_and_costs_no_attempt(age: float, pause: float) -> None:
+    unknown = Failed(ERROR, "unknown_type")
+    made = decide(unknown, attempt=3, max_attempts=3, policy=POLICY, dice=DICE, age=age)
+    assert made == RetryIn(pause, "unknown_type", ERROR, counted=False)
+    assert decide(unknown, attempt=1, max_attempts=3, policy=POLICY, dice=DICE, age=601.0) == Bury(
+        "unknown_type", ERROR
+    )
 
 
 def test_a_handler_may_ask_for_a_delay() -> None:

@@ -26,6 +26,7 @@ from taskward.events import (
     TaskReaped,
     TasksExpired,
     TasksSubmitted,
+    Trouble,
 )
 from taskward.policy.retry import Bury, Cancel, Complete, Failed, Release, RetryAsked, RetryIn, Stopped, Succeeded
 from taskward.task import CancelCause
@@ -137,6 +138,7 @@ CASES = [
     (HandlerStuck(lease(), "echo", "user", 9.0, "stack"), {}),
     (Audited({"two_places": 1}), {}),
     (Lifecycle("started"), {}),
+    (Trouble("tokens not reloaded"), {}),
     (OutageBegan("worker", "refused"), {}),
     (OutageEnded("worker", 1.0), {}),
     (AdmissionChanged(("low",), 0.8), {}),

@@ -17,6 +17,7 @@ from taskward.events import (
     OutageEnded,
     SampleFailed,
     TaskReaped,
+    Trouble,
 )
 from taskward.policy.retry import Bury, Cancel, Release, RetryAsked, RetryIn, Stopped
 from taskward.task import CancelCause
@@ -39,6 +40,12 @@ WARNINGS = [
     (HandlerStuck(lease(), "echo", "user", 9.0, "a\nb"), "handler does not let go", {**TASK, "cause": "user"}),
     (OutageBegan("worker", "refused"), "redis does not answer", {"part": "worker", "reason": "refused"}),
     (LoopStalled(2.0, "a\nb", ("task-1",)), "event loop stalled", {"seconds": 2.0, "tasks": ["task-1"]}),
+    (Trouble("redis can lose tasks", {"warning": "no AOF"}), "redis can lose tasks", {"warning": "no AOF"}),
+    (
+        settled(Stopped(CancelCause.TIMEOUT), Bury("timeout", ERROR)),
+        "attempt failed",
+        {**TASK, "error": "Timeout", "then": "dead", "reason": "timeout"},
+    ),
     (
         AdmissionChanged(("default", "low"), 0.8125),
         "redis is short of memory, submissions are refused",
@@ -46,18 +53,13 @@ WARNINGS = [
     ),
 ]
 INFOS = [
-    (Lifecycle("started", {"port": 2113}), "started", {"port": 2113}),
+    (Lifecycle("started", {"port": 2113, "after": 0.12345}), "started", {"port": 2113, "after": 0.123}),
     (AdmissionChanged((), 0.5), "redis has room again, submissions are taken", {"closed": "", "memory": 0.5}),
     (OutageEnded("worker", 2.5), "redis answers again", {"part": "worker", "seconds": 2.5}),
     (
         settled(FAILED, RetryIn(2.0, "exception", ERROR), span=SPAN),
         "attempt failed",
         {**TASK, **IDS, "error": "ValueError", "then": "retry", "reason": "exception", "retry_in": 2.0},
-    ),
-    (
-        settled(Stopped(CancelCause.TIMEOUT), Bury("timeout", ERROR)),
-        "attempt failed",
-        {**TASK, "error": "Timeout", "then": "dead", "reason": "timeout"},
     ),
     (
         settled(RetryAsked(None, ERROR), RetryIn(1.0, "asked", ERROR)),
@@ -130,20 +132,6 @@ def test_what_is_not_worth_a_line_gets_none(logged):
     for event in (BrokerCalled("step", 0.1), sample()):
         LogObserver()(event)
     assert lines() == []
-
-
-def test_an_outage_of_a_part_is_said_once(logged):
-    lines = logged()
-    observer = LogObserver()
-    for event in (OutageBegan("a", "x"), OutageBegan("a", "y"), OutageBegan("b", "x"), OutageEnded("a", 1.0)):
-        observer(event)
-    observer(OutageBegan("a", "z"))
-    assert [(line["msg"], line["part"]) for line in lines()] == [
-        ("redis does not answer", "a"),
-        ("redis does not answer", "b"),
-        ("redis answers again", "a"),
-        ("redis does not answer", "a"),
-    ]
 
 
 @pytest.mark.parametrize("fmt", ["text", "json"])

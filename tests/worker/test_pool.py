@@ -502,11 +502,20 @@ async def test_bytes_that_are_no_task_go_to_the_dlq_and_block_nobody(workshop: W
     )
 
 
-async def test_an_unknown_type_fails_like_any_other_attempt(workshop: Workshop) -> None:
+async def test_a_type_that_a_worker_does_not_know_waits_for_one_that_does(workshop: Workshop) -> None:
     async with workshop.working():
-        task = await workshop.until(await workshop.submit("nobody.home", max_attempts=2))
-    assert (task.state, len(task.attempts)) == (State.DEAD, 2)
+        id = await workshop.submit("new.in.this.release", max_attempts=1)
+        task = await workshop.until(id, State.RETRYING)
+    assert (task.attempt, task.last_error and task.last_error.type) == (0, "UnknownType")
     assert {event.known_type for event in workshop.said.of(TaskStarted)} == {"unknown"}
+
+    @workshop.app.task("new.in.this.release")
+    async def known(payload: Any, ctx: Context) -> int:
+        return ctx.attempt
+
+    async with workshop.working(worker="w2"):
+        task = await workshop.until(id)
+    assert task.result == 1
 
 
 async def test_the_policy_of_the_task_beats_the_handlers(workshop: Workshop) -> None:

@@ -16,7 +16,7 @@ from werkzeug.exceptions import Forbidden, Unauthorized
 
 from taskward.config import Config, split_addr
 from taskward.errors import ConfigError
-from taskward.events import Lifecycle, Observer
+from taskward.events import Lifecycle, Observer, Trouble
 
 LOOK_SECONDS = 5.0
 
@@ -141,7 +141,7 @@ class Guard:
             try:
                 tokens = await trio.to_thread.run_sync(self._changed, Path(path))
             except (ConfigError, OSError) as exc:
-                observe(Lifecycle("tokens not reloaded", {"reason": str(exc)}))
+                observe(Trouble("tokens not reloaded", {"reason": str(exc)}))
             else:
                 if tokens is not None:
                     self._tokens = tokens

@@ -6,12 +6,14 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import redis.exceptions
 import trio
 
 from taskward.broker import messages, script
 from taskward.broker.connection import Argument, Connection
 from taskward.broker.keys import Keys
 from taskward.broker.messages import Packed, Refusal, Settlement, Step
+from taskward.broker.wire import ReplyError
 from taskward.config import Config
 from taskward.errors import BrokerRefused, BrokerUnavailable
 from taskward.events import BrokerCalled, Observer, QueueSampled, TaskReaped
@@ -19,7 +21,7 @@ from taskward.policy.admission import depth_limits
 from taskward.task import Lease, State, Submission, Submitted
 
 # A lease is trusted for this share of its length: the rest is for clocks and round trips.
-LEASE_MARGIN = 0.2
+TRUSTED_SHARE = 0.8
 SLEEP_SHARE = 0.1
 WORKER_SILENT_MS = 15_000
 WORKER_FORGOTTEN_MS = 3_600_000
@@ -28,6 +30,7 @@ REAP_PAUSE_MS = 5000
 REAP_GAP_MS = 2000
 REAP_HOLD_MS = 3000
 MOST_PER_CALL = 512
+HASH_ENTRIES = 10
 # Bytes of one argument. Redis takes 512 MiB, but stands still meanwhile.
 LARGEST_CALL = 16 * 1024 * 1024
 _STATE_OF = {"Q": "queued", "T": "retrying", "D": "dead", "C": "cancelled"}
@@ -189,7 +192,7 @@ class Broker:
             args += messages.settlement_arguments(settlement)
         asleep = min(asleep, terms.lease_ms / 1000 * SLEEP_SHARE)
         now_us, wait_ms, expired, verdicts, *claims = await self.call("step", args, asleep=asleep)
-        held_until = sent + terms.lease_ms / 1000 * (1 - LEASE_MARGIN)
+        held_until = sent + terms.lease_ms / 1000 * TRUSTED_SHARE
         leases, broken = messages.claimed(claims, started_us=int(now_us), held_until=held_until)
         return Step(verdicts.decode(), leases, broken, expired, None if wait_ms < 0 else wait_ms / 1000)
 
@@ -249,10 +252,17 @@ class Broker:
         return list(zip(texts[::3], texts[1::3], texts[2::3], strict=True))
 
     async def scan(self, command: str, key: str, cursor: str, *, count: int) -> tuple[str, list[str]]:
-        """One step of HSCAN or ZSCAN: the next cursor, "0" at the end, and about `count` ids."""
+        """One step of HSCAN or ZSCAN: the next cursor, "0" at the end, and about `count` ids; fewer of a hash where the
+        server cannot leave out its values, which may be large (before Valkey 8 and Redis 7.4).
+        """
+        if command == "HSCAN":
+            try:
+                following, ids = await self.connection.command(command, key, cursor, "COUNT", count, "NOVALUES")
+                return messages.text(following), [messages.text(id) for id in ids]
+            except (ReplyError, redis.exceptions.ResponseError):
+                count = HASH_ENTRIES
         following, entries = await self.connection.command(command, key, cursor, "COUNT", count)
-        ids = list(entries) if isinstance(entries, dict) else [id for id, _ in messages.pairs(entries)]
-        return messages.text(following), [messages.text(id) for id in ids]
+        return messages.text(following), [messages.text(id) for id, _ in messages.pairs(entries)]
 
     async def sample(self) -> QueueSampled:
         """Depths and ages of the whole queue, in one reading."""

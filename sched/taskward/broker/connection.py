@@ -210,6 +210,11 @@ async def open_connection(
 
 
 def _by_redis_py(client: "redis.asyncio.Redis") -> Call:
+    def as_it_is(response: Any, **_options: Any) -> Any:
+        return response
+
+    client.set_response_callback("HSCAN", as_it_is)  # its own takes the ids of NOVALUES for pairs
+
     async def pipelined(commands: tuple[tuple[Argument, ...], ...]) -> list[Any]:
         async with client.pipeline(transaction=False) as pipeline:
             for command in commands:

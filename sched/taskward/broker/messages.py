@@ -96,8 +96,8 @@ def settlement_arguments(settlement: Settlement) -> tuple[Argument, ...]:
     match settlement.decision:
         case Complete(result):
             return (lease.id, lease.token, "S", "", b"" if result == b"null" else result, line)
-        case RetryIn(seconds):
-            return (lease.id, lease.token, "T", round(seconds * 1000), "", line)
+        case RetryIn(seconds, counted=counted):
+            return (lease.id, lease.token, "T" if counted else "U", round(seconds * 1000), "", line)
         case Bury():
             return (lease.id, lease.token, "D", "", "", line)
         case Cancel(cause):

@@ -43,7 +43,12 @@ async def _run(config: Config) -> int:
             addresses = await serving.start(
                 partial(run_api, config, broker, observe=telemetry.observe, stop=stop, traces=telemetry.traces)
             )
-            telemetry.observe(Lifecycle("api started", {"at": addresses, "metrics": metrics_addr}))
+            telemetry.observe(
+                Lifecycle(
+                    "api started",
+                    {"at": addresses, "queue": config.queue, "redis": config.redis_url, "metrics": metrics_addr},
+                )
+            )
         background.cancel_scope.cancel()
     telemetry.observe(Lifecycle("api stopped"))
     return 0

@@ -14,7 +14,7 @@ from taskward.broker.broker import Broker
 from taskward.broker.outage import Outage
 from taskward.config import Config
 from taskward.errors import BrokerUnavailable, ConfigError
-from taskward.events import Lifecycle, Observer, fan_out
+from taskward.events import Observer, Trouble, fan_out
 from taskward.task import Lease
 from taskward.telemetry.instruments import Role
 from taskward.telemetry.logs import LogObserver, configure
@@ -89,7 +89,7 @@ async def trusted(broker: Broker, observe: Observer, *, stop: trio.Event) -> Non
     async with trio.open_nursery() as waiting:
         waiting.start_soon(_cancel_at, stop, waiting.cancel_scope)
         for warning in await _checked(broker, Outage("start", observe)):
-            observe(Lifecycle("redis is not durable", {"warning": warning}))
+            observe(Trouble("redis can lose tasks", {"warning": warning}))
         waiting.cancel_scope.cancel()
 
 

@@ -16,7 +16,7 @@ from taskward.client.gateway import Gateway
 from taskward.client.local import now_ms
 from taskward.config import Config, split_addr
 from taskward.errors import BrokerUnavailable
-from taskward.events import Lifecycle, Observer
+from taskward.events import Lifecycle, Observer, Trouble
 from taskward.maintenance.auditor import auditor
 from taskward.maintenance.periodic import every, janitor, reaper, sampler
 from taskward.maintenance.scheduler import Scheduler
@@ -36,6 +36,8 @@ METRICS_ADDR = ":2113"
 JANITOR_SECONDS = 1.0
 AUDIT_SECONDS = 1.0
 SCHEDULER_SECONDS = 1.0
+# Who has not reported for 15 seconds counts as gone.
+REPORT_SECONDS = 5.0
 # A worker that has not reached the store for so long is not ready.
 CONTACT_SECONDS = 15.0
 EXIT_ABANDONED = 70
@@ -116,6 +118,7 @@ class _Worker:
             limit=config.loop_stall_limit_ms / 1000,
             observe=self._observe,
         )
+        self._types = sorted(app.handlers)
         schedules = list(app.schedules.values())
         self._gateway = Gateway(broker, observe=self._observe)
         self._scheduler = Scheduler(
@@ -131,7 +134,7 @@ class _Worker:
             keeper=self._keeper,
             watchdog=self._watchdog,
             metrics_addr=metrics_addr,
-            types=sorted(app.handlers),
+            types=self._types,
             schedules=schedules,
             work=telemetry.metrics.work_totals,
             now_ms=now_ms,
@@ -157,7 +160,7 @@ class _Worker:
                     async with trio.open_nursery() as working:
                         working.start_soon(self._pool.run)
                         gc.freeze()  # what the start has made stays: no collection needs to look at it again
-                        self._observe(Lifecycle("worker started", {"worker_id": self._worker_id}))
+                        self._observe(Lifecycle("worker started", self._facts()))
                         await stop.wait()
                         self._observe(Lifecycle("worker draining", {"busy": self._pool.busy}))
                         drained = await self._pool.drain(
@@ -172,6 +175,17 @@ class _Worker:
         self._observe(Lifecycle("worker stopped"))
         return 0
 
+    def _facts(self) -> dict[str, object]:
+        config = self._config
+        return {
+            "worker_id": self._worker_id,
+            "queue": config.queue,
+            "redis": config.redis_url,
+            "slots": config.worker_concurrency,
+            "types": self._types,
+            "metrics": self._metrics_addr,
+        }
+
     def _start_ticks(self, background: trio.Nursery) -> None:
         sample_seconds = self._config.metrics_sample_ms / 1000
         ticks = [
@@ -179,7 +193,7 @@ class _Worker:
             (JANITOR_SECONDS, "janitor", janitor(self._broker)),
             (sample_seconds, "sampler", sampler(self._broker, self._observe)),
             (AUDIT_SECONDS, "auditor", auditor(self._broker, self._observe)),
-            (sample_seconds, "report", self._publish),
+            (min(sample_seconds, REPORT_SECONDS), "report", self._publish),
         ]
         if self._scheduler.schedules:
             background.start_soon(self._gateway.run)
@@ -211,5 +225,5 @@ class _Worker:
     def _abandon(self) -> None:
         """A handler that does not stop cannot be waited for: leave; its lease expires and another worker runs it."""
         running = [r.lease.id for r in self._pool.held.values()]
-        self._observe(Lifecycle("worker gives up on its handlers", {"tasks": running[:20], "count": len(running)}))
+        self._observe(Trouble("worker gives up on its handlers", {"tasks": running[:20], "count": len(running)}))
         os._exit(EXIT_ABANDONED)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from taskward.broker.broker import Broker
 from taskward.errors import BrokerUnavailable
-from taskward.events import Audited, Lifecycle, Observer
+from taskward.events import Audited, Observer, Trouble
 from taskward.maintenance.periodic import Tick
 
 SLICE = 200
@@ -50,7 +50,7 @@ def auditor(broker: Broker, observe: Observer, *, slices: int = 2) -> Tick:
                 found = await _judged(broker, await anext(walk), repair=True)
                 findings.update(finding.kind for finding in found)
                 if found:
-                    observe(Lifecycle("auditor found what must not be", _said(found)))
+                    observe(Trouble("auditor found what must not be", _said(found)))
         except StopAsyncIteration:
             observe(Audited({kind: findings[kind] for kind in KINDS}))
             begin_anew()

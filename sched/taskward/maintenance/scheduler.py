@@ -59,9 +59,10 @@ def due(schedule: Schedule, *, since_ms: int, now_ms: int, kept_ms: int) -> list
     None that another worker may have submitted so long ago that the store has forgotten it: it would run again.
     """
     since_ms = max(since_ms, now_ms - max(0, kept_ms - AHEAD_MS))
+    ahead_ms = min(AHEAD_MS, kept_ms)  # one that is cancelled before its time must be known until then
     latest = schedule.latest(until_ms=now_ms)
     late = [] if latest is None or latest <= since_ms else [latest]
-    return late + list(schedule.firings(after_ms=max(since_ms, now_ms), until_ms=now_ms + AHEAD_MS))
+    return late + list(schedule.firings(after_ms=max(since_ms, now_ms), until_ms=now_ms + ahead_ms))
 
 
 def _task(schedule: Schedule, limits: Limits) -> Submission:

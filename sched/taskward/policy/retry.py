@@ -8,6 +8,9 @@ from taskward.task import CancelCause, ErrorInfo, RetryPolicy
 
 # What a handler may ask for at most, in seconds: a year.
 LONGEST_WAIT = 31_536_000.0
+# For so long after it was due a task of a type that nobody knows waits for a worker that does: a rollout takes minutes.
+UNKNOWN_TYPE_SECONDS = 600.0
+UNKNOWN_TYPE_PAUSE = 60.0
 
 
 class Succeeded(msgspec.Struct, frozen=True):
@@ -47,15 +50,20 @@ class Complete(msgspec.Struct, frozen=True):
 
 
 class RetryIn(msgspec.Struct, frozen=True):
-    """Wait in the retry set for so many seconds. `reason`: exception, timeout or asked."""
+    """Wait in the retry set for so many seconds. `reason`: exception, timeout, invalid_result, unknown_type or asked.
+    Where the attempt is not `counted`, it is as if there had been none.
+    """
 
     seconds: float
     reason: str
     error: ErrorInfo | None = None
+    counted: bool = True
 
 
 class Bury(msgspec.Struct, frozen=True):
-    """Give up: to the DLQ. `reason`: exception, timeout, discarded, invalid_payload, unknown_type, undecodable."""
+    """Give up: to the DLQ. `reason`: exception, timeout, discarded, invalid_payload, invalid_result, unknown_type or
+    undecodable.
+    """
 
     reason: str
     error: ErrorInfo | None = None
@@ -88,12 +96,18 @@ def backoff(policy: RetryPolicy, attempt: int, *, dice: float) -> float:
     return ceiling * (1.0 - policy.jitter * dice)
 
 
-def decide(outcome: Outcome, *, attempt: int, max_attempts: int, policy: RetryPolicy, dice: float) -> Decision:
-    """The one place that says how a task goes on."""
+def decide(
+    outcome: Outcome, *, attempt: int, max_attempts: int, policy: RetryPolicy, dice: float, age: float = 0.0
+) -> Decision:
+    """The one place that says how a task goes on. `age`: seconds from when it was due to when it was last
+    queued.
+    """
     spent = attempt >= max_attempts
     match outcome:
         case Succeeded(result):
             return Complete(result)
+        case Failed(error, "unknown_type"):
+            return _unknown(error, age)
         case Failed(error, reason, retryable):
             if spent or not retryable:
                 return Bury(reason, error)
@@ -106,6 +120,13 @@ def decide(outcome: Outcome, *, attempt: int, max_attempts: int, policy: RetryPo
             return _after_stop(cause, spent=spent, delay=backoff(policy, attempt, dice=dice))
         case _:
             assert_never(outcome)
+
+
+def _unknown(error: ErrorInfo, age: float) -> Decision:
+    """Not the task's fault: another worker may know its type, or this one soon."""
+    if age > UNKNOWN_TYPE_SECONDS:
+        return Bury("unknown_type", error)
+    return RetryIn(min(1.0 + age, UNKNOWN_TYPE_PAUSE), "unknown_type", error, counted=False)
 
 
 def _bounded(seconds: float) -> float:

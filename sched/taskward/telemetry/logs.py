@@ -1,4 +1,7 @@
-"""Logs: one line per event worth it, as text or JSON. Never a payload, a secret or a raw control character."""
+"""Logs: one line per event worth it, as text or JSON. Never a payload, a secret or a raw control character.
+
+Of an error a line has the type: what it says may be made of the payload, and is in the store, with the task's id.
+"""
 
 import json
 import logging
@@ -27,6 +30,7 @@ from taskward.events import (
     TasksExpired,
     TasksSubmitted,
     TaskStarted,
+    Trouble,
 )
 from taskward.policy.retry import (
     Bury,
@@ -52,12 +56,14 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _PLAIN = re.compile(r"[\w./:@+-]+", re.ASCII)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "fields"}
 
-# The events that are said with their own fields; Lifecycle, outages and TaskSettled have their own ways.
+# The events that are said with their own fields; the others have their own ways.
 _LINES: Mapping[type, tuple[int, str]] = {
     TaskReaped: (WARNING, "lease expired, task taken back"),
     LeaseWasLost: (WARNING, "lease lost"),
     HandlerStuck: (WARNING, "handler does not let go"),
     LoopStalled: (WARNING, "event loop stalled"),
+    OutageBegan: (WARNING, "redis does not answer"),
+    OutageEnded: (INFO, "redis answers again"),
     TaskStarted: (DEBUG, "attempt started"),
     TasksSubmitted: (DEBUG, "tasks submitted"),
     TasksExpired: (DEBUG, "tasks expired"),
@@ -90,7 +96,6 @@ class LogObserver:
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._log = logger or logging.getLogger("taskward")
         self._debug = self._log.isEnabledFor(DEBUG)
-        self._out: set[str] = set()
         self._say: dict[type, Callable[[Any], None]] = {
             event: partial(self._line, level, message)
             for event, (level, message) in _LINES.items()
@@ -98,12 +103,12 @@ class LogObserver:
         }
         if self._log.isEnabledFor(WARNING):
             self._say |= {
-                OutageBegan: self._outage_began,
-                OutageEnded: self._outage_ended,
                 AdmissionChanged: self._admission_changed,
+                TaskSettled: self._settled,
+                Trouble: lambda e: self._write(WARNING, e.what, e.fields),
             }
         if self._log.isEnabledFor(INFO):
-            self._say |= {Lifecycle: lambda e: self._write(INFO, e.what, e.fields), TaskSettled: self._settled}
+            self._say[Lifecycle] = lambda e: self._write(INFO, e.what, e.fields)
 
     def __call__(self, event: Event) -> None:
         """Say it, or not."""
@@ -116,15 +121,6 @@ class LogObserver:
 
     def _write(self, level: int, message: str, fields: Mapping[str, object]) -> None:
         self._log.log(level, message, extra={"fields": fields})
-
-    def _outage_began(self, event: OutageBegan) -> None:
-        if event.part not in self._out:
-            self._out.add(event.part)
-            self._line(WARNING, "redis does not answer", event)
-
-    def _outage_ended(self, event: OutageEnded) -> None:
-        self._out.discard(event.part)
-        self._line(INFO, "redis answers again", event)
 
     def _admission_changed(self, event: AdmissionChanged) -> None:
         fields = {"closed": ",".join(event.closed), "memory": round(event.memory, 3)}
@@ -141,7 +137,9 @@ class LogObserver:
         if error is None:
             self._write(DEBUG, "attempt ended", fields)
         else:
-            self._write(INFO, "attempt failed", {**fields, "error": error})
+            self._write(
+                WARNING if isinstance(event.decision, Bury) else INFO, "attempt failed", {**fields, "error": error}
+            )
 
 
 def _fields(event: Any) -> dict[str, object]:
@@ -240,7 +238,9 @@ def _safe(key: str, value: object) -> object:
         return {str(k): _safe(str(k), v) for k, v in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return [_safe("", v) for v in value]
-    return value if isinstance(value, int | float | None) else _masked(str(value))
+    if isinstance(value, float):
+        return round(value, 3)  # seconds, mostly
+    return value if isinstance(value, int | None) else _masked(str(value))
 
 
 def _masked(text: str) -> str:

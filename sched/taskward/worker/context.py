@@ -1,6 +1,7 @@
 """Context: what a handler may know, and say, about the task it runs."""
 
 import logging
+import math
 from datetime import UTC, datetime
 
 import trio
@@ -37,8 +38,13 @@ class Context:
         return logging.LoggerAdapter(_log, task | {"attempt": self.attempt, "token": self.token})
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
-        """Say how far this is; cheap, from any thread. The latest report is stored about twice a second."""
-        self.reported = Progress(current, total, message[:500])
+        """Say how far this is; cheap, from any thread. The latest report is stored about twice a second. A number that
+        is not finite says nothing. Raises TypeError or ValueError for what is no number.
+        """
+        current, total = float(current), None if total is None else float(total)
+        if math.isfinite(current):
+            text = str(message)[:500].encode(errors="replace").decode()
+            self.reported = Progress(current, total if total is not None and math.isfinite(total) else None, text)
 
     def check_cancelled(self) -> None:
         """In a thread handler: raise trio.Cancelled if the task is to stop. Call it now and then; let it pass."""

@@ -41,10 +41,12 @@ def running_of(lease: Lease, app: App, defaults: Defaults) -> Running:
 
 def decision_of(running: Running, outcome: Outcome, defaults: Defaults, *, dice: float) -> Decision:
     """A task's own limits come before its handler's, and those before the defaults. `dice` as in `decide`."""
-    spec, handler = running.lease.spec, running.handler
+    lease, spec, handler = running.lease, running.lease.spec, running.handler
+    due_ms = spec.run_at_ms or lease.created_ms + (spec.delay_ms or 0)
     return decide(
         outcome,
-        attempt=running.lease.attempt,
+        age=max(0.0, lease.queued_us / 1000 - due_ms) / 1000,
+        attempt=lease.attempt,
         max_attempts=spec.max_attempts or (handler and handler.max_attempts) or defaults.max_attempts,
         policy=spec.retry or (handler and handler.retry) or defaults.retry,
         dice=dice,

@@ -1,5 +1,6 @@
 """The executor: one attempt, from the payload to an outcome. It writes nothing and decides nothing."""
 
+import math
 import threading
 import traceback
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from taskward.app import Handler, Kind
 from taskward.errors import Discard, Retry
 from taskward.policy.retry import Failed, Outcome, RetryAsked, Stopped, Succeeded
 from taskward.task import ErrorInfo
+from taskward.worker import on_asyncio, on_process
 from taskward.worker.running import Running
 
 MESSAGE_CHARS = 2000
 TRACEBACK_CHARS = 4000
+_NO_LIMIT = trio.CapacityLimiter(math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,14 @@ class Executor:
         return self._result(await self._call(handler, payload, running))
 
     async def _call(self, handler: Handler, payload: Any, running: Running) -> Any:
-        args = (payload, running.make_context()) if handler.wants_context else (payload,)
+        if handler.kind is Kind.PROCESS:
+            async with self.processes:
+                running.begin()
+                args = _args(handler, payload, running)
+                return await trio_parallel.run_sync(
+                    on_process.run, handler.function, args, kill_on_cancel=True, limiter=_NO_LIMIT
+                )
+        args = _args(handler, payload, running)
         match handler.kind:
             case Kind.TRIO:
                 return await handler.function(*args)
@@ -49,11 +59,7 @@ class Executor:
                 # Not abandoned on cancel: the slot stays taken until the thread has returned.
                 return await trio.to_thread.run_sync(_in_thread, running, handler, args, limiter=self.threads)
             case Kind.ASYNCIO:
-                return await trio_asyncio.aio_as_trio(handler.function)(*args)
-            case Kind.PROCESS:
-                return await trio_parallel.run_sync(
-                    handler.function, *args, kill_on_cancel=True, limiter=self.processes
-                )
+                return await trio_asyncio.aio_as_trio(on_asyncio.run)(handler.function, args)
             case _:
                 assert_never(handler.kind)
 
@@ -72,6 +78,10 @@ def _convert(payload: Any, payload_type: Any) -> Any:
     return payload if payload_type is Any else msgspec.convert(payload, payload_type)
 
 
+def _args(handler: Handler, payload: Any, running: Running) -> tuple[Any, ...]:
+    return (payload, running.make_context()) if handler.wants_context else (payload,)
+
+
 def _in_thread(running: Running, handler: Handler, args: tuple[Any, ...]) -> Any:
     running.thread_id = threading.get_ident()
     try:
@@ -86,10 +96,12 @@ def failure(exc: BaseException, running: Running) -> Outcome:
         return Stopped(running.stopped_by())  # what it raised while it was being stopped is not why it stopped
     while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
         exc = exc.exceptions[0]  # a nursery in the handler wraps whatever it raised
+    if isinstance(exc, on_asyncio.Exit):
+        exc = exc.raised
     error = ErrorInfo(
         type(exc).__name__,
-        str(exc)[:MESSAGE_CHARS],
-        "".join(traceback.format_exception(exc))[-TRACEBACK_CHARS:],
+        _said(exc)[:MESSAGE_CHARS],
+        _clean("".join(traceback.format_exception(exc)))[-TRACEBACK_CHARS:],
     )
     match exc:
         case Retry(after=after):
@@ -98,3 +110,15 @@ def failure(exc: BaseException, running: Running) -> Outcome:
             return Failed(error, "discarded", retryable=False)
         case _:
             return Failed(error)
+
+
+def _said(exc: BaseException) -> str:
+    try:
+        return _clean(str(exc))
+    except Exception:  # noqa: BLE001 - __str__ of a handler's own class
+        return "<its text cannot be had>"
+
+
+def _clean(text: str) -> str:
+    """With a ? for each half of a surrogate pair, which UTF-8 has no bytes for."""
+    return text.encode(errors="replace").decode()

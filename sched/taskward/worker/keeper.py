@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 import trio
 
-from taskward.broker.broker import Broker
+from taskward.broker.broker import TRUSTED_SHARE, Broker
 from taskward.broker.outage import Outage
 from taskward.errors import BrokerUnavailable
 from taskward.events import HandlerStuck, Observer
@@ -63,7 +63,7 @@ class Keeper:
 
     async def _renew(self, held: list[Running]) -> None:
         held = [running for running in held if running.lost_op is None]
-        until = trio.current_time() + 0.8 * self._lease_seconds
+        until = trio.current_time() + TRUSTED_SHARE * self._lease_seconds
         for running, answer in zip(held, await self._broker.extend([r.lease for r in held]), strict=True):
             if answer == "!":
                 # Ended and waiting to be recorded: the settlement will hear it as well.

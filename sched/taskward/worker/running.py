@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 
 import trio
 
-from taskward.app import Handler
+from taskward.app import Handler, Kind
 from taskward.task import CancelCause, Lease
 from taskward.worker.context import Context
 
 # A scope's deadline costs more than all else a short task needs, so only one that comes near is set. The keeper looks
 # at every task more often than this.
 NEAR_SECONDS = 0.6
+# The last year that a datetime can name, about.
+_LATEST = 253_370_764_800.0
 
 
 class Running:
@@ -49,18 +51,26 @@ class Running:
         self.held_until = lease.held_until
 
     def enter(self, scope: trio.CancelScope) -> None:
-        """The handler begins, in this scope."""
+        """A slot begins with the task, in this scope."""
         self.scope = scope
         self.trio_task = trio.lowlevel.current_task()
+        waits = self.handler is not None and self.handler.kind is Kind.PROCESS
+        self._allow(math.inf if waits else self.timeout)
+        if self.cause is not None:  # cancelled between its claim and its start
+            scope.cancel()
+
+    def begin(self) -> None:
+        """A process has been found for it: from now on its time runs."""
+        self._allow(self.timeout)
+
+    def _allow(self, seconds: float) -> None:
         self.began = trio.current_time()
-        self.ends_at = self.began + self.timeout
+        self.ends_at = self.began + seconds
         lease = self.lease
         if lease.spec.deadline_ms is not None:
             deadline = self.claimed + lease.spec.deadline_ms / 1000 - lease.started_us / 1e6
             if deadline < self.ends_at:
                 self.ends_at, self.runs_into = deadline, CancelCause.DEADLINE
-        if self.cause is not None:  # cancelled between its claim and its start
-            scope.cancel()
         self.look_at_time(self.began)
 
     def leave(self) -> None:
@@ -75,12 +85,12 @@ class Running:
     def make_context(self) -> Context:
         """For a handler that asks for one."""
         deadline = self.lease.started_us / 1e6 + self.ends_at - self.claimed
-        self.context = Context(self.lease, deadline=datetime.fromtimestamp(deadline, UTC))
+        self.context = Context(self.lease, deadline=datetime.fromtimestamp(min(deadline, _LATEST), UTC))
         return self.context
 
     def cancel(self, cause: CancelCause) -> None:
-        """Ask the handler to stop; the first cause stands."""
-        if self.cause is None and not self.exited:
+        """Ask the handler to stop; the first cause stands, be it a time limit."""
+        if not self.stopping and not self.exited:
             self.cause = cause
             self.cancelled_at = trio.current_time()
             if self.scope is not None:

@@ -38,10 +38,16 @@ async def _work_in_one_scope(tasks: trio.MemoryReceiveChannel[Running], attempt:
             return False
         assert running is not None
         outcome = Stopped(running.stopped_by())
-    except (Exception, SystemExit) as exc:  # the one place: a handler may raise anything
-        if running is None or running.exited:
+    except (trio.Cancelled, GeneratorExit):
+        raise  # from outside of the slot
+    except BaseException as exc:  # the one place: a handler may raise anything
+        if running is None or running.exited or _holds_cancelled(exc):
             raise
         outcome = failure(exc, running)
     running.leave()
     ended(running, outcome)
     return True
+
+
+def _holds_cancelled(exc: BaseException) -> bool:
+    return isinstance(exc, BaseExceptionGroup) and exc.subgroup(trio.Cancelled) is not None

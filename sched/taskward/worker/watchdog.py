@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import trio
 
+from taskward.broker.broker import TRUSTED_SHARE
 from taskward.broker.lifeline import Lifeline
 from taskward.errors import BrokerUnavailable
 from taskward.events import LoopStalled, Observer
@@ -102,7 +103,7 @@ class Watchdog:
         held = [r for r in list(self._held.values()) if r.lost_op is None]
         if not held:
             return
-        until = self._clock() + self._to_trio_time + 0.8 * self._lease_seconds
+        until = self._clock() + self._to_trio_time + TRUSTED_SHARE * self._lease_seconds
         try:
             answers = self._lifeline.extend([r.lease for r in held])
         except BrokerUnavailable:

@@ -4,7 +4,8 @@
 -- ARGV 2 worker; 3 number of this claim, growing; 4 lease ms; 5 retention of finished tasks ms; 6 tasks wanted; 7 settlements;
 --      then P shares: how many of the wanted each priority may fill first;
 --      then 6 a settlement: id, token, verb, argument, result ('' none), ended attempt as a line of history ('' none)
---      verbs S succeeded, T retry (argument: delay in ms), D dead, C cancelled (argument: cause), Q release
+--      verbs S succeeded, T retry (argument: delay in ms), U the same, but the attempt does not count, D dead,
+--      C cancelled (argument: cause), Q release
 -- RETURNS now_us, ms until more may be claimed (0: now, -1: nobody knows), expired, verdicts,
 --      then 5 a claim: id, spec ('' where it is gone), token, attempt, queued_us
 --      a verdict is one letter a settlement: the new state's, = for a replay, ! for a lost lease
@@ -24,8 +25,10 @@ local function settle_one(id, at, text, todo)
   local cause = todo.any_cancel and cause_of(call('HGET', cancel, id))
   if cause then
     todo.uncancel[#todo.uncancel + 1] = id
-    if verb == 'T' or verb == 'Q' then verb = 'C' end
+    if verb == 'T' or verb == 'U' or verb == 'Q' then verb = 'C' end
   end
+  if verb == 'U' or verb == 'Q' then r.attempt = int(tonumber(r.attempt) - 1) end
+  if verb == 'U' then verb = 'T' end
   local p = index[r.priority] or P
   r.state, r.finished = verb, int(now_ms)
   if verb == 'T' then
@@ -33,7 +36,6 @@ local function settle_one(id, at, text, todo)
   elseif verb == 'D' then
     todo.moves[#todo.moves + 1] = {dead[p], int(now_ms), id}
   elseif verb == 'Q' then
-    r.attempt = int(tonumber(r.attempt) - 1)
     todo.moves[#todo.moves + 1] = {ready[p], r.queued, id}
   else
     if verb == 'C' then r.cause = cause or argument end
