@@ -1,6 +1,7 @@
 """The address of an API -> a connection to it. A module of its own: a command that asks the API does not load Redis."""
 
 import http.client
+import re
 from urllib.parse import urlsplit
 
 from taskward.errors import ConfigError
@@ -11,12 +12,17 @@ def connection_to(url: str, *, seconds: float) -> tuple[http.client.HTTPConnecti
 
     No call waits longer than `seconds`. Proxies are not used, redirects not followed.
     """
+    wrong = ConfigError(f"{url!r} is no address of an API: write http://host:port")
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or parts.scheme not in ("http", "https"):
-        raise ConfigError(f"{url!r} is no address of an API: write http://host:port")
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(host, port, timeout=seconds), parts.path.rstrip("/")
+        host, kind = parts.hostname or "", _KINDS.get(parts.scheme)
+        host.encode("idna")  # a label that is empty or too long: the resolver raises what is no OSError
+        if kind is None or not host or not _PATH.fullmatch(parts.path):
+            raise wrong
+        return kind(host, parts.port, timeout=seconds), parts.path.rstrip("/")
+    except (ValueError, http.client.InvalidURL):
+        raise wrong from None
+
+
+_KINDS = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+_PATH = re.compile(r"[!-~]*")

@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from taskward.errors import ConfigError
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 
 
 def _setting(env: str, default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
@@ -83,6 +85,7 @@ class Config:
     def __post_init__(self) -> None:
         for f in fields(self):
             _check_bounds(f, getattr(self, f.name))
+        _check_redis_url(self.redis_url)
         _one_of("API_AUTH", self.api_auth, ("on", "off"))
         _one_of("PRIORITY_MODE", self.priority_mode, ("weighted", "strict"))
         _one_of("LOG_LEVEL", self.log_level, ("debug", "info", "warning", "error"))
@@ -144,6 +147,21 @@ def _check_bounds(f: Field[Any], value: Any) -> None:
         raise ConfigError(f"{f.metadata['env']}={value}: must be {limits}")
 
 
+def _check_redis_url(url: str) -> None:
+    """Says nothing of the URL: it may hold a password."""
+    if not url.startswith(tuple(f"{scheme}://" for scheme in REDIS_SCHEMES)):
+        *others, last = (f"{scheme}://" for scheme in REDIS_SCHEMES)
+        raise ConfigError(f"REDIS_URL: it must begin with {', '.join(others)} or {last}")
+    try:
+        for node in urlsplit(url).netloc.rpartition("@")[2].split(","):
+            at = urlsplit(f"//{node}")
+            _ = (at.hostname or "").encode("idna"), at.port
+    except ValueError:
+        raise ConfigError(
+            "REDIS_URL: its host or port cannot be read (in a password, write [ / ? # @ as %XX)"
+        ) from None
+
+
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"{name}={value!r}: must be {' or '.join(allowed)}")
@@ -152,6 +170,16 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def split_addr(name: str, addr: str) -> tuple[str, int]:
     """'host:port' or ':port' -> (host, port); the host is '' for every interface. Raises ConfigError."""
     host, _, port = addr.rpartition(":")
-    if not port.isdecimal() or int(port) > 65535:
+    host = host.strip("[]")
+    if not port.isdecimal() or len(port) > 5 or int(port) > 65535 or not _is_host(host):
         raise ConfigError(f"{name}={addr!r}: write 'host:port' or ':port'")
-    return host.strip("[]"), int(port)
+    return host, int(port)
+
+
+def _is_host(name: str) -> bool:
+    """Not one with a label that is empty or too long: for that the resolver raises what is no OSError."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True

@@ -117,7 +117,26 @@ async def test_a_part_that_never_gets_ready_is_named(monkeypatch):
             on_ready=lambda url: pytest.fail("ready"),
             stop_seconds=5.0,
         )
-    assert "worker is not ready after 0.2 s" in str(leaves(raised.value)[0])
+    said = str(leaves(raised.value)[0])
+    assert said == f"worker is not ready after 0.2 s: /readyz on port {part.port} does not answer"
+
+
+@pytest.mark.parametrize(("answer", "said"), [("HTTP/1.1 503 no", "answers 503"), ("what?", "does not answer")])
+async def test_a_part_that_says_it_is_not_ready_is_named_with_its_answer(answer, said, monkeypatch):
+    monkeypatch.setattr(supervisor, "READY_SECONDS", 0.5)
+
+    async def answering(stream):
+        await stream.receive_some()
+        await stream.send_all(answer.encode() + b"\r\n\r\n")
+        await stream.aclose()
+
+    with trio.fail_after(20), pytest.RaisesGroup(NotReady, flatten_subgroups=True) as raised:
+        async with trio.open_nursery() as nursery:
+            [listener] = await nursery.start(partial(trio.serve_tcp, answering, 0, host="127.0.0.1"))
+            port = listener.socket.getsockname()[1]
+            part = Part(name="api", command=("sleep", "60"), env={}, host="127.0.0.1", port=port)
+            await supervise(nullcontext(""), lambda url: [part], say=Heard(), on_ready=pytest.fail, stop_seconds=5.0)
+    assert str(leaves(raised.value)[0]) == f"api is not ready after 0.5 s: /readyz on port {port} {said}"
 
 
 async def test_one_that_ignores_sigterm_is_killed():

@@ -63,6 +63,21 @@ def test_settings_named_in_a_document_exist(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_variables_of_the_command_line_named_in_a_document_are_read(document: Path) -> None:
+    code = [
+        path.read_text() for folder in ("sched/taskward/cli", "tests/torture") for path in ROOT.glob(f"{folder}/*.py")
+    ]
+    for name in set(re.findall(r"\bTASKWARD_[A-Z]+\b", document.read_text())):
+        assert any(f'"{name}"' in text for text in code), name
+
+
+def test_the_token_of_the_command_line_is_where_people_look_for_it() -> None:
+    assert "`TASKWARD_TOKEN`" in text_of("docs/configuration.md").split("## Tokens")[1]
+    for name in ("README.md", "docs/runbooks.md"):
+        assert "`TASKWARD_TOKEN`" in text_of(name)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", document.read_text()):
         assert (document.parent / target).exists(), target

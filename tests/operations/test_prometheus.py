@@ -1,6 +1,8 @@
 """prometheus.yml, loaded by a real Prometheus: every process is scraped, and once."""
 
 import json
+import re
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -12,9 +14,11 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import trio
+import yaml
 
-from .files import COMPOSE, ROOT, load, needs_prometheus, needs_promtool
+from .files import COMPOSE, ROOT, load, needs_prometheus, needs_promtool, text
 
+[README] = re.findall(r"```yaml\n(# prometheus.yml\n.*?)```", text("README.md"), re.DOTALL)
 JOBS = {job["job_name"]: job for job in load("prometheus.yml")["scrape_configs"]}
 STATIC = {name: job["static_configs"][0]["targets"][0] for name, job in JOBS.items()}
 
@@ -56,6 +60,39 @@ async def test_a_process_that_is_static_and_announced_is_scraped_once(tmp_path):
         config = (ROOT / "prometheus.yml").read_text(encoding="utf-8").replace("api:8080", api)
         config = config.replace(STATIC["taskward-api"], api).replace(STATIC["taskward-worker"], worker)
         with prometheus(config, tmp_path) as address:
+            assert await scraped(address, at_least=3) == [
+                ("taskward-api", f"http://{api}/metrics"),
+                ("taskward-worker", f"http://{worker}/metrics"),
+                ("taskward-worker", f"http://{second}/metrics"),
+            ]
+
+
+def test_the_configurations_stay_valid_with_what_is_commented_out(tmp_path):
+    token = tmp_path / "token"
+    token.write_text("tw_x")
+    commented = r"^( *)# (authorization|alerting|  alertmanagers|    - static_configs|        - targets)"
+    for name, config in (("compose", text("prometheus.yml")), ("readme", README)):
+        config = re.sub(commented, r"\1\2", config, flags=re.MULTILINE)
+        path = tmp_path / f"{name}.yml"
+        path.write_text(re.sub(r"credentials_file: [^}]*", f"credentials_file: {token}", config))
+        (tmp_path / "alerts.yml").write_text(text("alerts.yml"))
+        loaded = yaml.safe_load(path.read_text())
+        [http_sd] = loaded["scrape_configs"][0]["http_sd_configs"]
+        assert http_sd["authorization"] == {"credentials_file": str(token)}
+        if promtool := shutil.which("promtool"):
+            subprocess.run([promtool, "check", "config", path], check=True, capture_output=True, timeout=60)
+    assert "alerting" in yaml.safe_load((tmp_path / "compose.yml").read_text())
+
+
+@needs_prometheus
+async def test_the_readme_s_configuration_scrapes_every_announced_process_once(tmp_path):
+    with serving() as (port, announced):
+        api, worker, second = (f"127.0.0.{n}:{port}" for n in (1, 2, 3))
+        announced[:] = [
+            {"targets": [api], "labels": {"job": "taskward-api"}},
+            {"targets": [worker, second], "labels": {"job": "taskward-worker"}},
+        ]
+        with prometheus(README.replace("127.0.0.1:8080", api), tmp_path) as address:
             assert await scraped(address, at_least=3) == [
                 ("taskward-api", f"http://{api}/metrics"),
                 ("taskward-worker", f"http://{worker}/metrics"),

@@ -28,6 +28,13 @@ def test_a_section_has_its_four_parts_in_order(name):
     assert "```promql" in SECTIONS[name] or "```sh" in SECTIONS[name]
 
 
+def test_the_index_has_every_alert_once():
+    index = RUNBOOKS.partition("\n## ")[0]
+    linked = re.findall(r"\[(\w+)\]\(#(taskward\w+)\)", index)
+    assert sorted(f"Taskward{name}" for name, _ in linked) == sorted(ALERTS)
+    assert all(f"Taskward{name}".lower() == anchor for name, anchor in linked)
+
+
 def test_every_link_inside_the_page_leads_somewhere():
     anchors = {name.lower() for name in SECTIONS}
     assert set(re.findall(r"\(#([^)]+)\)", RUNBOOKS)) <= anchors
@@ -35,7 +42,7 @@ def test_every_link_inside_the_page_leads_somewhere():
 
 def test_every_setting_that_is_named_exists():
     settings = {f.metadata["env"] for f in fields(Config)}
-    named = {name for name in re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)`", RUNBOOKS) if not name.startswith("OTEL_")}
+    named = set(re.findall(r"`((?!OTEL_|TASKWARD_)[A-Z][A-Z0-9]*_[A-Z0-9_]+)`", RUNBOOKS))
     assert named
     assert named <= settings
 

@@ -50,7 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
     worker = _add("worker", commands, _worker, "run tasks, and serve the worker's metrics (METRICS_ADDR)")
     worker.add_argument("--app", metavar="MODULE:NAME", required=True, help="the App with the handlers")
     tasks.add_commands(commands)
-    check = _add("check", commands, _check, "print the effective settings, and whether Redis can be used")
+    check = _add(
+        "check", commands, _check, "print the effective settings, and whether they and Redis let a process start"
+    )
     check.add_argument("--store", action="store_true", help="audit the store: is every task in exactly one place?")
     check.add_argument("--repair", action="store_true", help="with --store: mend what is safe to mend")
     bench = _add("bench", commands, _bench, "measure this installation, in a queue of its own that is removed again")

@@ -1,5 +1,6 @@
 """The supervisor: processes that live and die together, over one store; nesting is the order they stop in."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from taskward.errors import TaskwardError
 READY_SECONDS = 30.0
 LOOK_SECONDS = 0.05
 ANSWER_SECONDS = 2.0
-SILENT = "does not answer"
+OK = 200
 
 Say = Callable[[str, str], None]
 
@@ -89,25 +90,26 @@ async def _all_ready(parts: Sequence[Part]) -> None:
 
 
 async def _ready(part: Part) -> None:
-    said = SILENT
+    status: int | None = None
     with trio.move_on_after(READY_SECONDS):
-        while True:
-            said = await _readyz(part)
-            if said == "answers 200":
-                return
-            await trio.sleep(LOOK_SECONDS)
-    raise NotReady(f"{part.name} is not ready after {READY_SECONDS:g} s: /readyz on port {part.port} {said}")
+        while status != OK:
+            status = await _readyz(part)
+            if status != OK:
+                await trio.sleep(LOOK_SECONDS)
+    if status != OK:
+        said = "does not answer" if status is None else f"answers {status}"
+        raise NotReady(f"{part.name} is not ready after {READY_SECONDS:g} s: /readyz on port {part.port} {said}")
 
 
-async def _readyz(part: Part) -> str:
-    """What it does: "answers 200", or another status, or SILENT."""
+async def _readyz(part: Part) -> int | None:
+    """The status of its answer; None where there is none."""
     with trio.move_on_after(ANSWER_SECONDS):
         try:
             async with await trio.open_tcp_stream(part.host, part.port) as stream:
                 request = f"GET /readyz HTTP/1.1\r\nHost: {part.host}:{part.port}\r\nConnection: close\r\n\r\n"
                 await stream.send_all(request.encode())
-                status = (await stream.receive_some(16)).split(b" ")[1:2]
-                return f"answers {status[0].decode(errors='replace')}" if status else SILENT
+                answer = re.match(rb"HTTP/1\.\d (\d{3}) ", await stream.receive_some(16))
+                return int(answer[1]) if answer else None
         except (OSError, trio.BrokenResourceError):
             pass
-    return SILENT
+    return None
