@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from taskward import codec
 from taskward.broker.broker import Terms
+from taskward.errors import InvalidTask
 from taskward.policy.retry import Bury, Cancel, Complete, Decision, Release, RetryIn
 from taskward.task import Attempt, CancelCause, Spec, Submission
 from tests.support.rig import PRIORITIES
@@ -54,7 +55,7 @@ Fields = tuple[str, str, tuple[str, int] | None, tuple[str, int] | None, str | N
 Settlement = tuple[str, int, Decision, bytes]
 
 
-def submission(now_ms: int, fields: Fields) -> Submission:
+def submission(now_ms: int, fields: Fields, late: InvalidTask | None = None) -> Submission:
     """From what Hypothesis drew; run_at, expiry and deadline are counted from now."""
     id, priority, due, bound, key, payload = fields
     times: dict[str, Any] = {}
@@ -62,7 +63,7 @@ def submission(now_ms: int, fields: Fields) -> Submission:
         if what is not None:
             name, ms = what
             times[name] = ms if name == "delay_ms" else now_ms + ms
-    return Submission(id, Spec(type="t", priority=priority, payload=payload, idempotency_key=key, **times))
+    return Submission(id, Spec(type="t", priority=priority, payload=payload, idempotency_key=key, **times), late=late)
 
 
 def shares(wanted: int, high: int) -> tuple[int, int]:
@@ -70,6 +71,7 @@ def shares(wanted: int, high: int) -> tuple[int, int]:
     return high, wanted - high
 
 
+LATE = st.sampled_from([None] * 7 + [InvalidTask("in the past", pointer="/deadline")])
 KEY = st.sampled_from([None, None, None, "k1", "k2"])
 PAYLOAD = st.sampled_from([1, 1, 1, 2])
 SUBMISSION = st.tuples(IDS, PRIORITY, DUE, BOUND, KEY, PAYLOAD)

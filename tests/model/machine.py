@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from taskward.broker.broker import REAP_HOLD_MS
 from taskward.broker.messages import Refusal
+from taskward.errors import InvalidTask
 from taskward.policy.retry import Decision
 from taskward.task import Submitted
 from tests.model.alarm import Alarm
@@ -21,6 +22,7 @@ from tests.model.draws import (
     AGAIN,
     FORWARD_MS,
     IDS,
+    LATE,
     LEASE,
     PRIORITY,
     SETTLEMENTS,
@@ -96,9 +98,9 @@ class Verbs(RuleBasedStateMachine):
 
     # ---- one verb a rule; `again` is a reply that was lost
 
-    @rule(submissions=st.lists(SUBMISSION, min_size=1, max_size=3), again=AGAIN)
-    def submit(self, submissions: list[Fields], again: bool) -> None:
-        made = [submission(self.rig.clock.ms, fields) for fields in submissions]
+    @rule(submissions=st.lists(SUBMISSION, min_size=1, max_size=3), again=AGAIN, late=LATE)
+    def submit(self, submissions: list[Fields], again: bool, late: InvalidTask | None = None) -> None:
+        made = [submission(self.rig.clock.ms, fields, late) for fields in submissions]
         first = self.both("submit", made)
         for answer in first:
             self.counts[f"submitted {_word(answer)}"] += 1
