@@ -1,5 +1,6 @@
 """App: what can be registered, as what, and what is refused before it can fail at night."""
 
+import math
 import sys
 import types
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ from taskward.task import RetryPolicy
 @dataclass
 class Email:
     to: str
+
+
+@dataclass
+class Report:
+    day: str
 
 
 async def in_trio(payload: Any) -> None: ...
@@ -152,6 +158,50 @@ def test_load_of_what_is_not_there(module: types.ModuleType, path: str) -> None:
 def test_load_of_no_module(path: str) -> None:
     with pytest.raises(ConfigError):
         load(path)
+
+
+def test_load_of_an_app_whose_schedules_have_their_handlers(module: types.ModuleType) -> None:
+    app = App()
+    vars(module).update(app=app)
+    app.schedule("nightly", "0 3 * * *", "report", {"day": "today"})
+
+    @app.task()
+    async def report(payload: Report) -> None: ...
+
+    assert load("some_module_of_a_user:app") is app
+
+
+@pytest.mark.parametrize(
+    ("type", "payload", "said"),
+    [("raport", {"day": "today"}, "no handler for 'raport'"), ("report", {"date": "today"}, "payload .*day")],
+)
+def test_load_of_an_app_whose_schedule_would_fail(module: types.ModuleType, type: str, payload: Any, said: str) -> None:
+    app = App()
+    vars(module).update(app=app)
+    app.schedule("nightly", "0 3 * * *", type, payload)
+
+    @app.task()
+    async def report(payload: Report) -> None: ...
+
+    with pytest.raises(ConfigError, match=f"schedule 'nightly': .*{said}"):
+        load("some_module_of_a_user:app")
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"timeout_seconds": 0},
+        {"timeout_seconds": math.inf},
+        {"timeout_seconds": math.nan},
+        {"max_attempts": 0},
+        {"retry": RetryPolicy(base_seconds=math.inf)},
+        {"retry": RetryPolicy(max_seconds=-1)},
+        {"retry": RetryPolicy(jitter=1.5)},
+    ],
+)
+def test_a_policy_that_is_none_is_refused(policy: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="task type 't'"):
+        App().task("t", **policy)(lambda payload: None)
 
 
 def test_load_of_what_is_no_app(module: types.ModuleType) -> None:

@@ -2,10 +2,13 @@
 
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar, get_type_hints
+
+import msgspec
 
 from taskward.errors import ConfigError
 from taskward.schedule import Schedule
@@ -39,6 +42,10 @@ class Handler:
     max_attempts: int | None
     retry: RetryPolicy | None
 
+    def convert(self, payload: Any) -> Any:
+        """A decoded payload as the function's annotation wants it. Raises msgspec.ValidationError or TypeError."""
+        return payload if self.payload_type is Any else msgspec.convert(payload, self.payload_type)
+
 
 class App:
     """The handlers of one application, and its schedules.
@@ -70,7 +77,8 @@ class App:
         retry: RetryPolicy | None = None,
     ) -> Callable[[Function], Function]:
         """Register a handler: `async def` runs in Trio, `def` in a thread; `asyncio=True` on trio-asyncio,
-        `process=True` in a process that can be killed. Raises ConfigError where that does not fit.
+        `process=True` in a process that can be killed. Raises ConfigError where that does not fit, and for a policy
+        that a submission could not have either.
         """
 
         def register(function: Function) -> Function:
@@ -80,6 +88,7 @@ class App:
             if not 0 < len(name) <= MAX_TYPE_LENGTH or name == UNKNOWN_TYPE or not name.isprintable():
                 raise ConfigError(f"task type {name!r}: 1 to {MAX_TYPE_LENGTH} printable characters, not 'unknown'")
             wants_context, payload_type = _signature(name, function)
+            _check_policy(name, timeout_seconds, max_attempts, retry)
             self.handlers[name] = Handler(
                 type=name,
                 function=function,
@@ -144,6 +153,20 @@ def _kind(name: str, function: Callable[..., Any], *, asyncio: bool, process: bo
     return Kind.TRIO if is_async else Kind.THREAD
 
 
+def _check_policy(
+    name: str, timeout_seconds: float | None, max_attempts: int | None, retry: RetryPolicy | None
+) -> None:
+    if timeout_seconds is not None and not 0 < timeout_seconds < math.inf:
+        raise ConfigError(f"task type {name!r}: timeout_seconds is a number of seconds above 0")
+    if max_attempts is not None and max_attempts < 1:
+        raise ConfigError(f"task type {name!r}: max_attempts is at least 1")
+    if retry is not None and not (
+        all(0 <= seconds < math.inf for seconds in (retry.base_seconds, retry.max_seconds, retry.multiplier))
+        and 0 <= retry.jitter <= 1
+    ):
+        raise ConfigError(f"task type {name!r}: retry has numbers of 0 or more, and a jitter of 1 at most")
+
+
 def _signature(name: str, function: Callable[..., Any]) -> tuple[bool, Any]:
     parameters = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
     if not 1 <= len(parameters) <= 2 or any(
@@ -154,7 +177,9 @@ def _signature(name: str, function: Callable[..., Any]) -> tuple[bool, Any]:
 
 
 def load(path: str) -> App:
-    """Import "package.module:name". Raises ConfigError, in one line, where there is no App."""
+    """Import "package.module:name". Raises ConfigError, in one line, where there is no App, or one of its schedules has
+    no handler that takes its payload.
+    """
     module_name, _, attribute = path.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), attribute or "app")
@@ -162,4 +187,16 @@ def load(path: str) -> App:
         raise ConfigError(f"cannot load the app {path!r}: {exc}") from exc
     if not isinstance(found, App):
         raise ConfigError(f"{path!r} is {type(found).__name__}, not a taskward.App")
+    for schedule in found.schedules.values():
+        _check_handled(schedule, found.handlers.get(schedule.type))
     return found
+
+
+def _check_handled(schedule: Schedule, handler: Handler | None) -> None:
+    """Better now than on Monday at nine."""
+    if handler is None:
+        raise ConfigError(f"schedule {schedule.name!r}: the app has no handler for {schedule.type!r}")
+    try:
+        handler.convert(msgspec.to_builtins(schedule.payload))
+    except (msgspec.ValidationError, TypeError) as exc:
+        raise ConfigError(f"schedule {schedule.name!r}: its payload does not fit the handler: {exc}") from exc

@@ -119,7 +119,7 @@ class Audited(msgspec.Struct, frozen=True):
 
 
 class BrokerCalled(msgspec.Struct, frozen=True, gc=False):
-    """One round trip. `error` is a short fixed word (unavailable, refused) or None."""
+    """One round trip. `error` is a short fixed word (unavailable) or None."""
 
     op: str
     seconds: float

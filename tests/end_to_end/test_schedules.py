@@ -49,7 +49,11 @@ def has_submitted(worker: Api) -> bool:
     ("line", "said"),
     [
         ('app.schedule("a", "61 * * * *", "t")', "Bad minute"),
-        ('app.schedule("a", "* * * * *", "t", priority="urgent")', "/priority"),
+        ('app.schedule("a", "* * * * *", "t")', "no handler for 't'"),
+        (
+            'app.task("t")(lambda payload: None)\napp.schedule("a", "* * * * *", "t", priority="urgent")',
+            "/priority",
+        ),
     ],
 )
 def test_a_worker_does_not_start_with_a_schedule_that_is_none(

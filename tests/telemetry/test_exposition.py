@@ -102,7 +102,6 @@ async def test_samples_say_what_was_counted():
         'tasks_succeeded_total{priority="default",type="echo"} 1.0',
         'tasks_failed_total{priority="high",type="email.send"} 1.0',
         'tasks_failed_total{priority="low",type="unknown"} 0.0',
-        'redis_errors_total{kind="refused",op="step"} 0.0',
         'invariant_violations{kind="stale_record"} 0.0',
     ):
         assert f"{line}\n" in text

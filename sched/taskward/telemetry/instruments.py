@@ -26,7 +26,7 @@ REJECT_REASONS = ("unreadable-body", "invalid", "too-large", "conflict", "queue-
 CANCEL_CAUSES = ("user", "deadline", "shutdown", "lease_lost")
 TASK_STATES = ("scheduled", "queued", "running", "cancelling", "retry_wait")
 FENCED_OPS = ("settle", "extend", "progress")
-ERROR_KINDS = ("unavailable", "refused")
+ERROR_KINDS = ("unavailable",)
 VIOLATIONS = (
     *("missing_spec", "missing_place", "two_places", "running_without_lease", "stale_record"),
     "unknown_priority",

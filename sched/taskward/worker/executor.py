@@ -38,7 +38,7 @@ class Executor:
         if handler is None:
             return Failed(ErrorInfo("UnknownType", f"no handler for {running.lease.spec.type!r}"), "unknown_type")
         try:
-            payload = _convert(running.lease.spec.payload, handler.payload_type)
+            payload = handler.convert(running.lease.spec.payload)
         except (msgspec.ValidationError, TypeError) as exc:
             return Failed(ErrorInfo("InvalidPayload", str(exc)), "invalid_payload", retryable=False)
         return self._result(await self._call(handler, payload, running))
@@ -72,10 +72,6 @@ class Executor:
             text = f"the result has {len(encoded)} bytes, MAX_PAYLOAD_BYTES is {self.max_result_bytes}"
             return Failed(ErrorInfo("ResultTooLarge", text), "invalid_result")
         return Succeeded(encoded)
-
-
-def _convert(payload: Any, payload_type: Any) -> Any:
-    return payload if payload_type is Any else msgspec.convert(payload, payload_type)
 
 
 def _args(handler: Handler, payload: Any, running: Running) -> tuple[Any, ...]:
