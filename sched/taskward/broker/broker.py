@@ -241,7 +241,7 @@ class Broker:
         return [bool(moved) for moved in await self.call("redrive", ["waiting", 0, 0, *ids])]
 
     async def forget(self) -> int:
-        """Remove what has been kept long enough; call again while the answer is above zero."""
+        """Remove what has been kept long enough; call again while the answer is MOST_PER_CALL or more."""
         reply = await self.call("forget", [MOST_PER_CALL, self._terms.dlq_ttl_ms, WORKER_FORGOTTEN_MS])
         return int(sum(reply))
 

@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -86,7 +87,11 @@ def blocking_embedded_server(directory: Path, *, port: int | None = None, fsync:
                 yield f"redis://127.0.0.1:{port}/0"
             finally:
                 process.stdin.close()
-                process.wait(STOP_SECONDS)
+                try:
+                    process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
                 if listener.ident is not None:
                     listener.join()
 

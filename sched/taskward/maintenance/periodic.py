@@ -45,9 +45,8 @@ def janitor(broker: Broker) -> Tick:
     """Removes finished tasks, idempotency keys and silent workers whose retention has passed."""
 
     async def tick() -> None:
-        while True:
-            if await broker.forget() < MOST_PER_CALL:
-                return
+        while await broker.forget() >= MOST_PER_CALL:
+            pass
 
     return tick
 
