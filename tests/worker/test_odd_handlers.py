@@ -1,6 +1,7 @@
 """Whatever a handler does, of whichever kind it is: its worker lives, and nothing of it runs on."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -119,6 +120,17 @@ async def test_what_asyncio_is_told_by_nobody(
     assert (await survives(workshop, "stray")).result == 1
     if stray is not stray_exit:
         assert "asyncio: " in caplog.text
+
+
+@pytest.mark.filterwarnings("error")
+async def test_an_asyncio_task_that_is_cancelled_before_it_begins(workshop: Workshop) -> None:
+    @workshop.app.task(asyncio=True)
+    async def hasty(payload: Any) -> int:
+        asyncio.get_running_loop().create_task(asyncio.sleep(60)).cancel()
+        return 1
+
+    assert (await survives(workshop, "hasty")).result == 1
+    gc.collect()
 
 
 @pytest.mark.parametrize("end", ["it returns", "it raises", "its time is up"])

@@ -61,6 +61,7 @@ def _new_task(loop: asyncio.AbstractEventLoop, code: Any, **options: Any) -> "as
     task = asyncio.Task(_contained(code), loop=loop, **options)
     family.add(task)
     task.add_done_callback(family.discard)
+    task.add_done_callback(lambda _: code.close())  # one that is cancelled before its first step has not begun with it
     return task
 
 
