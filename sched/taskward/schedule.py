@@ -32,7 +32,7 @@ class Schedule:
     payload: Any
     priority: str | None
     tags: tuple[str, ...]
-    misfire_grace_seconds: float
+    misfire_grace_seconds: float = 0
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -81,7 +81,7 @@ def test_a_tasks_page_shows_what_was_given_and_what_became_of_it(site: Site) -> 
     site.page.until_it_says("succeeded")
     assert (
         site.page.run("[...document.querySelectorAll('pre')].map((pre) => pre.innerText)")
-        == ['{\n  "to": "ada@example.org",\n  "order": 9007199254740993\n}'] * 2
+        == ['{\n  "order": 9007199254740993,\n  "to": "ada@example.org"\n}'] * 2
     )
     assert [row[:2] for row in rows(site.page, "Attempts")] == [["1", "succeeded"]]
 
