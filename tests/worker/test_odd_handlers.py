@@ -74,6 +74,27 @@ async def test_whatever_it_raises(workshop: Workshop, kind: str, raised: BaseExc
     assert task.last_error.type in {type(raised).__name__, "ValueError"}
 
 
+@pytest.mark.parametrize("kind", ["trio", "thread", "asyncio"])
+async def test_its_traceback_begins_with_the_handler(workshop: Workshop, kind: str) -> None:
+    async def fails(payload: Any) -> None:
+        deeper()
+
+    def fails_in_thread(payload: Any) -> None:
+        deeper()
+
+    def deeper() -> None:
+        raise ValueError("here")
+
+    function = fails_in_thread if kind == "thread" else fails
+    workshop.app.task("fails", asyncio=kind == "asyncio")(function)
+    error = (await survives(workshop, "fails")).last_error
+    assert error is not None
+    head, first, *_, last = error.traceback.splitlines()
+    assert head == "Traceback (most recent call last):"
+    assert first.endswith(f"in {function.__name__}")
+    assert last == "ValueError: here"
+
+
 async def test_an_exit_inside_a_nursery(workshop: Workshop) -> None:
     @workshop.app.task()
     async def nested(payload: Any) -> None:

@@ -1,9 +1,11 @@
 """The executor: one attempt, from the payload to an outcome. It writes nothing and decides nothing."""
 
+import inspect
 import math
 import threading
 import traceback
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, assert_never
 
 import msgspec
@@ -97,7 +99,7 @@ def failure(exc: BaseException, running: Running) -> Outcome:
     error = ErrorInfo(
         type(exc).__name__,
         _said(exc)[:MESSAGE_CHARS],
-        _clean("".join(traceback.format_exception(exc)))[-TRACEBACK_CHARS:],
+        _clean("".join(traceback.format_exception(type(exc), exc, _handlers_part(exc, running))))[-TRACEBACK_CHARS:],
     )
     match exc:
         case Retry(after=after):
@@ -106,6 +108,15 @@ def failure(exc: BaseException, running: Running) -> Outcome:
             return Failed(error, "discarded", retryable=False)
         case _:
             return Failed(error)
+
+
+def _handlers_part(exc: BaseException, running: Running) -> TracebackType | None:
+    """From the handler's own function on, without the frames that led there."""
+    function = running.handler and inspect.unwrap(running.handler.function)
+    at = exc.__traceback__
+    while at is not None and at.tb_frame.f_code is not getattr(function, "__code__", None):
+        at = at.tb_next
+    return at or exc.__traceback__
 
 
 def _said(exc: BaseException) -> str:
