@@ -99,8 +99,8 @@ def backoff(policy: RetryPolicy, attempt: int, *, dice: float) -> float:
 def decide(
     outcome: Outcome, *, attempt: int, max_attempts: int, policy: RetryPolicy, dice: float, age: float = 0.0
 ) -> Decision:
-    """The one place that says how a task goes on. `age`: seconds from when it was due to when it was last
-    queued.
+    """The one place that says how a task goes on. `age`: of a type nobody knows, the seconds from when it was
+    due to when it was last queued.
     """
     spent = attempt >= max_attempts
     match outcome:

@@ -136,8 +136,9 @@ class Counts:
         self._wait[key](waited, None if self._current_span is None else self._current_span())
         of_type = self._types[event.known_type]
         of_type.queued += waited
-        if event.lease.attempt == 1:
-            of_type.scheduled += _scheduled_seconds(event.lease)
+        lease = event.lease
+        if lease.attempt == 1 and (lease.spec.run_at_ms or lease.spec.delay_ms):
+            of_type.scheduled += _scheduled_seconds(lease)
 
     def _settled(self, event: TaskSettled) -> None:
         lease, type_, outcome = event.lease, event.known_type, event.outcome

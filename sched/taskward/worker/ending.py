@@ -41,16 +41,22 @@ def running_of(lease: Lease, app: App, defaults: Defaults) -> Running:
 
 def decision_of(running: Running, outcome: Outcome, defaults: Defaults, *, dice: float) -> Decision:
     """A task's own limits come before its handler's, and those before the defaults. `dice` as in `decide`."""
-    lease, spec, handler = running.lease, running.lease.spec, running.handler
-    due_ms = spec.run_at_ms or lease.created_ms + (spec.delay_ms or 0)
+    spec, handler = running.lease.spec, running.handler
     return decide(
         outcome,
-        age=max(0.0, lease.queued_us / 1000 - due_ms) / 1000,
-        attempt=lease.attempt,
+        attempt=running.lease.attempt,
         max_attempts=spec.max_attempts or (handler and handler.max_attempts) or defaults.max_attempts,
         policy=spec.retry or (handler and handler.retry) or defaults.retry,
         dice=dice,
+        age=_age(running.lease) if handler is None else 0.0,
     )
+
+
+def _age(lease: Lease) -> float:
+    """Seconds from when the task was due to when it was last queued."""
+    spec = lease.spec
+    due_ms = spec.run_at_ms or lease.created_ms + (spec.delay_ms or 0)
+    return max(0.0, lease.queued_us / 1000 - due_ms) / 1000
 
 
 def settlement_of(running: Running, outcome: Outcome, decision: Decision, worker_id: str) -> Settlement:

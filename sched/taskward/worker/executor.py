@@ -46,14 +46,7 @@ class Executor:
         return self._result(await self._call(handler, payload, running))
 
     async def _call(self, handler: Handler, payload: Any, running: Running) -> Any:
-        if handler.kind is Kind.PROCESS:
-            async with self.processes:
-                running.begin()
-                args = _args(handler, payload, running)
-                return await trio_parallel.run_sync(
-                    on_process.run, handler.function, args, kill_on_cancel=True, limiter=_NO_LIMIT
-                )
-        args = _args(handler, payload, running)
+        args = (payload, running.make_context()) if handler.wants_context else (payload,)
         match handler.kind:
             case Kind.TRIO:
                 return await handler.function(*args)
@@ -62,8 +55,19 @@ class Executor:
                 return await trio.to_thread.run_sync(_in_thread, running, handler, args, limiter=self.threads)
             case Kind.ASYNCIO:
                 return await trio_asyncio.aio_as_trio(on_asyncio.run)(handler.function, args)
+            case Kind.PROCESS:
+                return await self._in_process(handler, payload, running)
             case _:
                 assert_never(handler.kind)
+
+    async def _in_process(self, handler: Handler, payload: Any, running: Running) -> Any:
+        running.allow(math.inf)  # its time does not run while it waits for a process
+        async with self.processes:
+            running.allow(running.timeout)
+            args = (payload, running.make_context()) if handler.wants_context else (payload,)
+            return await trio_parallel.run_sync(
+                on_process.run, handler.function, args, kill_on_cancel=True, limiter=_NO_LIMIT
+            )
 
     def _result(self, value: Any) -> Succeeded | Failed:
         try:
@@ -74,10 +78,6 @@ class Executor:
             text = f"the result has {len(encoded)} bytes, MAX_PAYLOAD_BYTES is {self.max_result_bytes}"
             return Failed(ErrorInfo("ResultTooLarge", text), "invalid_result")
         return Succeeded(encoded)
-
-
-def _args(handler: Handler, payload: Any, running: Running) -> tuple[Any, ...]:
-    return (payload, running.make_context()) if handler.wants_context else (payload,)
 
 
 def _in_thread(running: Running, handler: Handler, args: tuple[Any, ...]) -> Any:

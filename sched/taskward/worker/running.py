@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import trio
 
-from taskward.app import Handler, Kind
+from taskward.app import Handler
 from taskward.task import CancelCause, Lease
 from taskward.worker.context import Context
 
@@ -54,16 +54,12 @@ class Running:
         """A slot begins with the task, in this scope."""
         self.scope = scope
         self.trio_task = trio.lowlevel.current_task()
-        waits = self.handler is not None and self.handler.kind is Kind.PROCESS
-        self._allow(math.inf if waits else self.timeout)
+        self.allow(self.timeout)
         if self.cause is not None:  # cancelled between its claim and its start
             scope.cancel()
 
-    def begin(self) -> None:
-        """A process has been found for it: from now on its time runs."""
-        self._allow(self.timeout)
-
-    def _allow(self, seconds: float) -> None:
+    def allow(self, seconds: float) -> None:
+        """The attempt may take so long, from now on."""
         self.began = trio.current_time()
         self.ends_at = self.began + seconds
         lease = self.lease
