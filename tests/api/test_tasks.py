@@ -91,9 +91,7 @@ async def test_submissions_in_flight_together_share_a_round_trip(api: Api) -> No
 
 async def test_a_wait_ends_with_the_task(api: Api) -> None:
     async def work() -> None:
-        while not (leases := await api.claim()):
-            await trio.lowlevel.checkpoint()
-        await api.settle(leases[0], Complete(b'"done"'))
+        await api.settle(await api.next_claim(), Complete(b'"done"'))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(work)
