@@ -245,6 +245,13 @@ def test_a_line_may_be_as_deep_as_a_body() -> None:
     assert [type(answer) for answer in parse_lines([deep, deep], LIMITS, NOW_MS)] == [Submission, Submission]
 
 
+def test_an_entry_of_an_array_may_be_as_deep_as_a_body() -> None:
+    deep = b'{"type":"t","payload":' + b"[" * 63 + b"]" * 63 + b"}"
+    assert [type(answer) for answer in parse_many(b"[" + deep + b"]", LIMITS, NOW_MS)] == [Submission]
+    with pytest.raises(UnreadableBody, match="nested"):
+        parse_many(b"[" + deep.replace(b"[]", b"[[]]") + b"]", LIMITS, NOW_MS)
+
+
 def known(answer: Submission | TaskwardError) -> Spec | tuple[type[TaskwardError], str, str]:
     """All of an answer but the id, which is new every time."""
     if isinstance(answer, Submission):

@@ -1,4 +1,7 @@
-"""Submission bodies -> Submission: the parse and check that every way in shares. Pure: the clock is handed in."""
+"""Submission bodies -> Submission: the parse and check that every way in shares.
+
+The clock is handed in; the id of a task that names none is made here, so that each reading of it has another.
+"""
 
 import json
 import re
@@ -99,7 +102,7 @@ def parse_many(body: bytes, limits: Limits, now_ms: int) -> list[Submission | Ta
 
     Raises UnreadableBody, InvalidTask for what is no array, and TaskTooLarge for one of more than MAX_TASKS.
     """
-    values = _read(body)
+    values = _read(body, depth=MAX_DEPTH + 1)  # of which the array is one
     if type(values) is not list:
         raise InvalidTask("a batch is a JSON array of tasks")
     if len(values) > MAX_TASKS:
@@ -277,10 +280,10 @@ def read_object(body: bytes, kind: type[Struct]) -> Struct:
     return convert(_read(body), kind)
 
 
-def _read(body: bytes) -> Any:
+def _read(body: bytes, *, depth: int = MAX_DEPTH) -> Any:
     """Decode strictly: what two readers could understand differently is refused, not guessed at."""
     value = _decoded(body)
-    _require_strict(body, value, depth=MAX_DEPTH)
+    _require_strict(body, value, depth=depth)
     return value
 
 
@@ -316,7 +319,9 @@ def _require_strict(body: bytes, value: Any, *, depth: int) -> None:
 
 
 def _deeper(body: bytes, levels: int) -> bool:
-    """Whether what is left of a JSON text, its brackets, is there still when the innermost are taken off so often."""
+    """True if the text nests deeper than `levels`: strip everything but brackets, remove the innermost pairs `levels`
+    times, and see whether any remain.
+    """
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     # Two quotes with nothing between them leave what stands around them inside or outside of strings, as it was.

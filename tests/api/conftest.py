@@ -82,6 +82,13 @@ class Api:
         step = await self.broker.step([], worker=worker, number=self._claims, shares=shares, wanted=wanted)
         return step.leases
 
+    async def next_claim(self) -> Lease:
+        """The next task that a worker could start, as soon as there is one."""
+        with trio.fail_after(10):
+            while not (leases := await self.claim()):
+                await trio.sleep(0.01)
+        return leases[0]
+
     async def settle(self, lease: Lease, decision: Decision) -> None:
         """As a worker does."""
         shares = [0] * len(self.broker.priorities)

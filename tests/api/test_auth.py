@@ -135,11 +135,26 @@ async def test_without_tokens_a_browser_gives_no_orders_for_another_site(api: Ap
         {"Host": "evil.example"},
         {"Host": "evil.example:8080"},
         {"Host": "127.0.0.1.evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://127.0.0.1"},
+        {"Origin": f"http://localhost:{api.port}"},
+        {"Origin": "null"},
     ):
         answer = await api.http.post("/queues/high/pause", headers=headers)
         assert answer.status_code == 403, headers
-    for headers in ({"Sec-Fetch-Site": "same-origin"}, {"Host": "localhost"}, {"Host": "[::1]:8080"}):
+        answer = await api.http.post("/tasks", json={"type": "echo"}, headers=headers)
+        assert answer.status_code == 403, headers
+    assert await api.stored() == 0
+    for headers in (
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Host": "localhost"},
+        {"Host": "[::1]:8080"},
+        {"Origin": api.url},
+        {"Origin": "http://LocalHost:80", "Host": "localhost:80"},
+    ):
         assert (await api.http.get("/tasks", headers=headers)).status_code == 200, headers
+        answer = await api.http.post("/tasks", json={"type": "echo", "id": "a"}, headers=headers)
+        assert answer.status_code in (200, 202), headers
 
 
 async def test_off_means_off(open_api: Open) -> None:
@@ -152,7 +167,7 @@ def guard(*tokens: Token) -> Guard:
 
 
 def admit(guard: Guard, authorization: str) -> None:
-    guard.admit(Scope.READ, authorization=authorization, host="api", site="", now=NOW)
+    guard.admit(Scope.READ, authorization=authorization, host="api", site="", origin="", now=NOW)
 
 
 def test_a_new_token_fits_its_hash_and_expires() -> None:
@@ -165,10 +180,15 @@ def test_a_new_token_fits_its_hash_and_expires() -> None:
         admit(guard(mine), f"Bearer {token[:-1]}")
     with pytest.raises(Unauthorized):
         guard(mine).admit(
-            Scope.READ, authorization=f"Bearer {token}", host="", site="", now=datetime.max.replace(tzinfo=UTC)
+            Scope.READ,
+            authorization=f"Bearer {token}",
+            host="",
+            site="",
+            origin="",
+            now=datetime.max.replace(tzinfo=UTC),
         )
     with pytest.raises(Forbidden):
-        guard(mine).admit(Scope.OPERATE, authorization=f"Bearer {token}", host="", site="", now=NOW)
+        guard(mine).admit(Scope.OPERATE, authorization=f"Bearer {token}", host="", site="", origin="", now=NOW)
 
 
 @pytest.mark.parametrize(

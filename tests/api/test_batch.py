@@ -1,6 +1,7 @@
 """Many tasks in one request: arrays and streams, one result each."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -183,4 +184,17 @@ async def test_lines_are_found_however_they_are_cut(size: int) -> None:
 async def test_of_a_line_too_long_little_is_kept() -> None:
     parts = [b"a\n" + b"x" * 50, b"x" * 50, b"x" * 50 + b"\nb\n"]
     found = [some async for some in whole_lines(chunked(parts), most=10)]
-    assert [[len(line) for line in some] for some in found] == [[1], [61, 1]]
+    assert [[len(line) for line in some] for some in found] == [[1], [11, 1]]
+
+
+async def test_a_long_line_byte_by_byte_costs_no_more_than_a_short_one() -> None:
+    async def cpu_seconds(beginning: bytes, *, most: int) -> float:
+        parts = [beginning, *([b"x"] * 20_000), b"\n"]
+        began = time.process_time()
+        found = [line async for some in whole_lines(chunked(parts), most=most) for line in some]
+        assert [len(line) for line in found] == [min(len(beginning) + 20_000, most + 1)]
+        return time.process_time() - began
+
+    short = await cpu_seconds(b"x", most=100_000)
+    assert await cpu_seconds(b"x" * 1_000_000, most=1_000_000) < 20 * short
+    assert await cpu_seconds(b"x" * 1_000_000, most=2_000_000) < 20 * short

@@ -23,10 +23,11 @@ async def answer_to(stream: trio.SocketStream, request: bytes) -> bytes:
     """Send, and read until a whole small answer is there."""
     await stream.send_all(request)
     head = b""
-    while b"}" not in head:
-        more = await stream.receive_some()
-        assert more, head
-        head += more
+    with trio.fail_after(10):
+        while b"}" not in head:
+            more = await stream.receive_some()
+            assert more, head
+            head += more
     return head
 
 

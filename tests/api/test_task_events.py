@@ -91,6 +91,16 @@ async def test_it_tells_all_that_becomes_of_a_task(api: Api) -> None:
     assert (seen[2].progress, seen[-1].result) == (Progress(1, 2, "half"), "done")
 
 
+async def test_its_head_alone_is_answered_at_once(api: Api) -> None:
+    id = await api.submit()
+    for _ in range(2):  # the second finds the connection as it should be
+        with trio.fail_after(5):
+            answer = await api.http.head(f"/tasks/{id}/events")
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert (await api.http.head("/tasks/none/events")).status_code == 404
+
+
 async def test_a_client_that_comes_back_hears_what_is_new(api: Api) -> None:
     id = await api.submit()
     async with events(api, id) as stream:

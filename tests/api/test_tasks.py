@@ -108,9 +108,7 @@ async def test_a_repetition_is_one_though_its_time_has_passed(api: Api, name: st
 
 async def test_a_wait_ends_with_the_task(api: Api) -> None:
     async def work() -> None:
-        while not (leases := await api.claim()):
-            await trio.lowlevel.checkpoint()
-        await api.settle(leases[0], Complete(b'"done"'))
+        await api.settle(await api.next_claim(), Complete(b'"done"'))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(work)
@@ -127,6 +125,18 @@ async def test_a_wait_that_is_over_answers_with_the_task_as_it_is(api: Api) -> N
     assert answer.json()["state"] == "queued"
     answer = await api.http.get(answer.headers["Location"], params={"wait": 0.01})
     assert (answer.status_code, answer.json()["state"]) == (200, "queued")
+
+
+async def test_a_key_whose_task_is_forgotten_is_still_a_replay(open_api: Open) -> None:
+    task = {"type": "echo", "idempotency_key": "order-1"}
+    async with open_api(result_ttl_ms=0) as api:
+        id = await api.submit(**task)
+        await api.http.post(f"/tasks/{id}/cancel")
+        assert await api.broker.forget() == 1
+        for headers in {}, {"Prefer": "wait=2"}:
+            again = await api.http.post("/tasks", json=task, headers=headers)
+            assert (again.status_code, again.json()) == (200, {"id": id, "state": None, "created": False})
+            assert again.headers["Location"] == f"/tasks/{id}"
 
 
 async def test_a_preference_nobody_understands_is_ignored(api: Api) -> None:

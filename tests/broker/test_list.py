@@ -133,7 +133,13 @@ async def test_a_filter_that_matches_little_ends_a_page_early(rig: Rig, monkeypa
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"nonsense", b"{}", b'[0,"a"', b'[99,"",""]', b'[-1,"",""]', b'[0,"a","x"]', b"\xff", b'[0,"a","nan"]'],
+    [
+        *(b"", b"nonsense", b"{}", b'[0,"a"', b'[99,"",""]', b'[-1,"",""]', b"\xff"),
+        *(
+            f'[0,"a","{score}"]'.encode()
+            for score in ("", "x", "nan", "inf", "1e999", "1_0", " 1", "0x1", "(1", "\u0661")
+        ),
+    ],
 )
 async def test_a_token_that_is_none(rig: Rig, content: bytes) -> None:
     await rig.submit("a")

@@ -2,19 +2,24 @@
 
 import contextlib
 import json
+import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
 from taskward.api.auth import new_token
 from taskward.broker.embedded import free_port
 from taskward.client import Client
+from taskward.client.fields import Item
+from taskward.client.view import view
 from taskward.errors import (
     BrokerUnavailable,
     ConfigError,
@@ -26,7 +31,8 @@ from taskward.errors import (
     TaskwardError,
     UnreadableBody,
 )
-from taskward.task import State
+from taskward.policy.retry import Complete
+from taskward.task import Spec, State, Submitted, Task
 from tests.api.conftest import Api, Open
 
 
@@ -121,6 +127,132 @@ async def test_a_task_whose_answer_was_lost_is_submitted_once(api: Api) -> None:
     await in_thread(partial(use))
     assert await api.stored() == 1
     assert [event.status for event in api.answered if event.route == "/tasks"] == [202, 200]
+
+
+async def test_parent_and_children_each_get_their_own_answers(api: Api) -> None:
+    def use() -> None:
+        with Client(api.url) as client:
+            client.submit("echo", id="parent")
+            children = [os.fork() or in_child(partial(ask_for_own, client, f"child{n}")) for n in range(2)]
+            for _ in range(100):
+                assert client.submit("echo", id="parent").id == "parent"
+            assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+            kept = client._connection.sock
+            assert client.get("parent").id == "parent"
+            assert kept is not None
+            assert client._connection.sock is kept  # no child has shut it
+
+    await in_thread(partial(use))
+
+
+def ask_for_own(client: Client, id: str) -> None:
+    for _ in range(100):
+        assert client.submit("echo", id=id).id == id
+    client.close()
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Nothing of the tests may go on in a child."""
+    try:
+        work()
+    except BaseException:  # noqa: BLE001 - the parent is told by the exit code
+        os._exit(1)
+    os._exit(0)
+
+
+async def test_a_key_that_outlives_its_task_is_a_replay(open_api: Open) -> None:
+    def submit() -> None:
+        with Client(api.url) as client:
+            answers.append(client.submit("echo", id=None, idempotency_key="k"))  # type: ignore[arg-type]
+
+    answers: list[Submitted] = []
+    async with open_api(result_ttl_ms=0) as api:
+        await in_thread(partial(submit))
+        await api.broker.cancel(answers[0].id, cause="user")
+        assert await api.broker.forget() == 1
+        await in_thread(partial(submit))
+    assert answers == [Submitted(answers[0].id, True), Submitted(answers[0].id, False)]
+
+
+async def test_a_wait_goes_on_over_a_restart_of_the_api(open_api: Open) -> None:
+    states: list[State] = []
+    answered = trio.Event()
+
+    def use() -> None:
+        with Client(f"http://127.0.0.1:{port}") as client:
+            states.append(client.wait("a", seconds=30).state)
+
+    async def wait() -> None:
+        await in_thread(partial(use))
+        answered.set()
+
+    port = free_port()
+    async with trio.open_nursery() as nursery:
+        async with open_api(api_addr=f"127.0.0.1:{port}") as api:
+            await api.submit(id="a")
+            [lease] = await api.claim()
+            nursery.start_soon(wait)
+            await trio.sleep(0.1)  # so that it waits at this one; it would find the next one too
+        async with open_api(api_addr=f"127.0.0.1:{port}") as api:
+            assert states == []
+            await api.settle(lease, Complete(b"1"))
+            with trio.fail_after(20):
+                await answered.wait()
+    assert states == [State.SUCCEEDED]
+
+
+def test_a_wait_whose_api_answers_early_asks_again_but_not_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    with Client() as client:
+
+        def answer(method: str, path: str, _body: bytes | None) -> tuple[int, bytes]:
+            assert method == "GET"
+            asked.append(float(path.rpartition("=")[2]))
+            return 200, queued
+
+        task = Task(id="a", spec=Spec(type="echo"), state=State.QUEUED, created_ms=0)
+        queued = msgspec.json.encode(view(task, 0))
+        monkeypatch.setattr(client, "_ask_once", answer)
+        began = time.monotonic()
+        assert client.wait("a", seconds=0.5).state is State.QUEUED
+        assert time.monotonic() >= began + 0.5
+    assert asked[0] == pytest.approx(0.5, abs=0.01)
+    assert 2 <= len(asked) <= 6
+    assert sorted(asked, reverse=True) == asked
+
+
+async def test_an_outage_is_the_answer_of_what_was_not_stored(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def use() -> None:
+        with Client(api.url, patience=0) as client:
+            ask_once, left = client._ask_once, 2
+
+            def ask(method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    raise BrokerUnavailable
+                return ask_once(method, path, body)
+
+            monkeypatch.setattr(client, "_ask_once", ask)
+            answers = client.submit_many(items)
+            assert [type(answer) for answer in answers] == [Submitted] * 1024 + [BrokerUnavailable] * 476
+            with pytest.raises(BrokerUnavailable):
+                client.submit_many(items)
+
+    items: list[Item] = [{"type": "echo"}] * 1500
+    await in_thread(partial(use))
+    assert await api.stored() == 1024
+
+
+async def test_a_part_that_the_api_finds_too_long_is_sent_in_shorter_ones(open_api: Open) -> None:
+    def use() -> None:
+        with Client(api.url) as client:
+            answers = client.submit_many([{"type": "echo", "payload": "x" * 500}] * 9 + [{"type": "x" * 5000}])
+            assert [type(answer) for answer in answers] == [Submitted] * 9 + [TaskTooLarge]
+
+    async with open_api(max_body_bytes=2000, max_payload_bytes=1000) as api:
+        await in_thread(partial(use))
+        assert await api.stored() == 9
 
 
 def test_nobody_there_is_told_after_the_patience() -> None:

@@ -93,6 +93,7 @@ def _watch(app: QuartTrio, service: Service, table: dict[str, Route]) -> None:
             authorization=request.headers.get("Authorization", ""),
             host=request.headers.get("Host", ""),
             site=request.headers.get("Sec-Fetch-Site", ""),
+            origin=request.headers.get("Origin", ""),
             now=datetime.now(UTC),
         )
 

@@ -111,12 +111,15 @@ class Guard:
         except OSError as exc:
             raise ConfigError(f"API_TOKENS_FILE={path}: {exc.strerror}") from exc
 
-    def admit(self, scope: Scope | None, *, authorization: str, host: str, site: str, now: datetime) -> None:
+    def admit(
+        self, scope: Scope | None, *, authorization: str, host: str, site: str, origin: str, now: datetime
+    ) -> None:
         """`scope` None is a request that no route answers; `site` is its Sec-Fetch-Site header."""
         if self._off or scope is Scope.OPEN:
             return
         if self._tokens is None:
-            if site not in ("", "none", "same-origin") or not is_loopback(_without_port(host)):
+            elsewhere = site not in ("", "none", "same-origin") or (origin and not _is_at(origin, host))
+            if elsewhere or not is_loopback(_without_port(host)):
                 raise Forbidden("without tokens only this machine's own programs are served")
             return
         token = self._find(authorization, now)
@@ -158,6 +161,11 @@ class Guard:
 def _stamp(path: Path) -> Stamp:
     stat = path.stat()
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _is_at(origin: str, host: str) -> bool:
+    """Not all browsers send Sec-Fetch-Site. The origin `null` is nowhere."""
+    return origin.partition("://")[2].lower() == host.lower()
 
 
 def _without_port(host: str) -> str:

@@ -101,14 +101,18 @@ async def whole_lines(chunks: AsyncIterator[bytes], *, most: int) -> AsyncIterat
     """Lines that are not blank, those of a chunk together. Of a line longer than `most` only its first bytes are kept,
     one more than `most`.
     """
-    rest = b""
+    begun = bytearray()  # the line whose end has not come; a chunk costs what is in it, however long the line is
     async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        rest = rest[: most + 1]
+        end, *lines = chunk.split(b"\n")
+        begun += end[: most + 1 - len(begun)]
+        if not lines:
+            continue
+        lines.insert(0, bytes(begun))
+        begun = bytearray(lines.pop()[: most + 1])
         if found := [line for line in lines if line.strip()]:
             yield found
-    if rest.strip():
-        yield [rest]
+    if begun.strip():
+        yield [bytes(begun)]
 
 
 def _parse_lines(lines: Sequence[bytes], service: Service) -> Items:

@@ -36,7 +36,10 @@ HEAD_SECONDS, BODY_SECONDS, WRITE_SECONDS = 5.0, 1.0, 30.0
 # A request with one of these is not plain.
 NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"prefer", b"content-encoding", b"te", b"trailer"})
 LOOKED_AT = frozenset(
-    {b"content-length", b"content-type", b"authorization", b"host", b"connection", b"sec-fetch-site", b"traceparent"}
+    {
+        *(b"content-length", b"content-type", b"authorization", b"host", b"connection", b"sec-fetch-site", b"origin"),
+        b"traceparent",
+    }
 )
 
 # Status, body, content type, other headers.
@@ -202,6 +205,7 @@ async def _answer_untraced(service: Service, head: _Head, body: bytes) -> Answer
             authorization=head.text(b"authorization"),
             host=head.text(b"host"),
             site=head.text(b"sec-fetch-site"),
+            origin=head.text(b"origin"),
             now=datetime.now(UTC),
         )
         answer = await (_accept_one if head.route == "/tasks" else _accept_many)(service, body)

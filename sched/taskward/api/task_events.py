@@ -33,6 +33,8 @@ async def task_events(service: Service, task_id: str) -> Response:
     task = await service.gateway.get(task_id)
     if task.terminal and event_id(task) == known:
         return Response(status=204)
+    if request.method == "HEAD":
+        return Response(b"", content_type=EVENT_STREAM)
     return respond_stream(_events(service, task_id, known), exchange(), content_type=EVENT_STREAM, most=1)
 
 

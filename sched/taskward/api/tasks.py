@@ -59,8 +59,11 @@ async def submit_task(service: Service) -> Response:
     wait = preferred_wait()
     if not wait:
         return respond(accepted, status, location)
-    task = await service.gateway.wait(accepted.id, seconds=wait)
     headers = location | {"Preference-Applied": f"wait={wait}"}
+    try:
+        task = await service.gateway.wait(accepted.id, seconds=wait)
+    except TaskNotFound:  # accepted, and forgotten since
+        return respond(msgspec.structs.replace(accepted, state=None), 200, headers)
     return respond_task(task, 200 if task.terminal else 202, service.now_ms(), headers)
 
 

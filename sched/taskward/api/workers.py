@@ -37,7 +37,7 @@ async def list_workers(service: Service) -> Response:
 async def get_worker(service: Service, worker_id: str) -> Response:
     """One worker."""
     seen = await service.sampling.seen()
-    if worker_id not in seen:
+    if worker_id not in seen or seen[worker_id].report.role == ROLE:
         raise NotFound("no worker of this id has reported lately")
     return respond(_view(worker_id, seen[worker_id]))
 

@@ -2,6 +2,7 @@
 
 import base64
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ _WAITING = {"ready": State.QUEUED, "scheduled": State.SCHEDULED, "retry": State.
 # A page with a filter that matches little ends early rather than read the whole store.
 MOST_READ_PER_PAGE = 2000
 READ_AT_ONCE = 200
+# As Redis writes a score; Python's float reads more than Redis does.
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,3})?")
 
 
 class Filter(NamedTuple):
@@ -120,12 +123,15 @@ def _decode_token(token: str | None, *, most: int) -> _Cursor:
         return _Cursor()
     try:
         cursor = msgspec.json.decode(base64.urlsafe_b64decode(token), type=_Cursor)
-        score = float(cursor.score or 0)
     except ValueError:
         raise InvalidTask("this is not a page token", pointer="/page_token") from None
-    if not math.isfinite(score) or not 0 <= cursor.place < most:
+    if not 0 <= cursor.place < most or (cursor.id and not _is_score(cursor.score)):
         raise InvalidTask("this page token belongs to another listing", pointer="/page_token")
     return cursor
+
+
+def _is_score(text: str) -> bool:
+    return _NUMBER.fullmatch(text) is not None and math.isfinite(float(text))
 
 
 def _assemble_or_error(id: str, parts: Sequence[bytes]) -> Task | DecodeError | None:

@@ -1,9 +1,11 @@
 """Client: the blocking client over HTTP, with nothing but the standard library under it."""
 
 import http.client
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self, Unpack
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self, TypeVar, Unpack
 from urllib.parse import quote
 
 import msgspec
@@ -13,7 +15,7 @@ from taskward import errors
 from taskward.address import connection_to
 from taskward.client.fields import Item, Options, encode
 from taskward.client.view import TaskView
-from taskward.errors import BrokerUnavailable, InvalidTask, QueueFull, TaskwardError
+from taskward.errors import BrokerUnavailable, InvalidTask, QueueFull, TaskTooLarge, TaskwardError, UnreadableBody
 from taskward.task import State, Submitted
 
 FIRST_PAUSE_SECONDS = 0.1
@@ -21,22 +23,27 @@ LONGEST_PAUSE_SECONDS = 2.0
 MOST_PER_REQUEST = 512
 LARGEST_REQUEST = 4_194_304
 LONGEST_WAIT_SECONDS = 60
+# Before the next look at a task, where the API answered before the task's end and before its time: it stops.
+EARLY_PAUSE_SECONDS = 0.2
 # What the API's problem types mean here; their last word.
 ERRORS: Mapping[str, type[TaskwardError]] = {
-    "unreadable-body": errors.UnreadableBody,
-    "invalid": errors.InvalidTask,
-    "too-large": errors.TaskTooLarge,
+    "unreadable-body": UnreadableBody,
+    "invalid": InvalidTask,
+    "too-large": TaskTooLarge,
     "task-not-found": errors.TaskNotFound,
     "conflict": errors.Conflict,
     "invalid-transition": errors.InvalidTransition,
-    "queue-full": errors.QueueFull,
+    "queue-full": QueueFull,
     "memory-low": errors.MemoryLow,
-    "unavailable": errors.BrokerUnavailable,
+    "unavailable": BrokerUnavailable,
 }
+
+Value = TypeVar("Value")
 
 
 class Client:
-    """Talks to one API over one kept-alive connection; not to be shared between threads.
+    """Talks to one API over one kept-alive connection; not to be shared between threads. After a fork each process has
+    a connection of its own.
 
     A request that got no answer, or 503, is repeated for `patience` seconds and then raises BrokerUnavailable. That is
     safe: a submission's id is chosen before the first try, so that the second finds the task of the first.
@@ -46,6 +53,7 @@ class Client:
         self._connection, self._prefix = connection_to(url, seconds=LONGEST_WAIT_SECONDS + 15)
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._patience = patience
+        self._pid = os.getpid()
 
     def __enter__(self) -> Self:
         return self
@@ -63,11 +71,25 @@ class Client:
         return Submitted(msgspec.json.decode(body, type=_Named).id, status == 202)
 
     def submit_many(self, items: Sequence[Item]) -> list[Submitted | TaskwardError]:
-        """One answer an item, an error in its place where it was not taken. Raises InvalidTask for what is no JSON."""
+        """One answer an item, an error in its place where it was not taken. Raises InvalidTask for what is no JSON.
+
+        What ends it is raised where nothing was stored; later it is the answer of all the rest.
+        """
         answers: list[Submitted | TaskwardError] = []
-        for batch in _batches([encode(_named(item)) for item in items]):
-            _status, body = self._ask("POST", "/tasks/batch", batch)
-            answers += map(_answer, msgspec.json.decode(body, type=_Batch).results)
+        parts = deque(_parts([encode(_named(item)) for item in items]))
+        while parts:
+            part = parts.popleft()
+            try:
+                answers += self._submit_part(part)
+            except (UnreadableBody, TaskTooLarge) as exc:  # because of some of them; none was stored
+                if len(part) == 1:
+                    answers.append(exc)
+                else:
+                    parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
+            except TaskwardError as exc:
+                if not any(isinstance(answer, Submitted) for answer in answers):
+                    raise
+                return answers + [exc] * (len(items) - len(answers))
         return answers
 
     def get(self, id: str) -> TaskView:
@@ -78,29 +100,47 @@ class Client:
         """The task as soon as it is terminal, or else as it is after `seconds`. Raises TaskNotFound."""
         give_up = time.monotonic() + seconds
         while True:
-            left = max(0.0, give_up - time.monotonic())
-            path = f"/tasks/{quote(id, safe='')}?wait={min(left, LONGEST_WAIT_SECONDS):.3f}"
-            task = msgspec.json.decode(self._ask("GET", path)[1], type=TaskView)
-            if task.terminal or left <= LONGEST_WAIT_SECONDS:
+            task, early = self._patiently(lambda: self._look(id, give_up))
+            if task.terminal or time.monotonic() >= give_up:
                 return task
+            time.sleep(min(early, EARLY_PAUSE_SECONDS))
 
     def cancel(self, id: str) -> State:
         """-> the state it is in now: `cancelling` while its worker stops it. Raises TaskNotFound."""
-        return msgspec.json.decode(self._ask("POST", f"/tasks/{quote(id, safe='')}/cancel")[1], type=_Named).state
+        return msgspec.json.decode(self._ask("POST", f"/tasks/{quote(id, safe='')}/cancel")[1], type=_StateOf).state
+
+    def _submit_part(self, part: Sequence[bytes]) -> list[Submitted | TaskwardError]:
+        _status, body = self._ask("POST", "/tasks/batch", b"[" + b",".join(part) + b"]")
+        return [_answer(result) for result in msgspec.json.decode(body, type=_Batch).results]
+
+    def _look(self, id: str, give_up: float) -> tuple[TaskView, float]:
+        """-> the task, and how many seconds before the time that was asked for the answer came."""
+        until = min(give_up, time.monotonic() + LONGEST_WAIT_SECONDS)
+        path = f"/tasks/{quote(id, safe='')}?wait={max(0.0, until - time.monotonic()):.3f}"
+        _status, body = self._ask_once("GET", path, None)
+        return msgspec.json.decode(body, type=TaskView), max(0.0, until - time.monotonic())
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        give_up = time.monotonic() + self._patience
+        return self._patiently(lambda: self._ask_once(method, path, body))
+
+    def _patiently(self, ask: Callable[[], Value]) -> Value:
+        """The patience begins with the first failure: a wait may have gone on for long before."""
+        give_up = None
         pause = 0.0  # a kept connection may have been closed while nobody used it: the first repetition is at once
         while True:
             try:
-                return self._ask_once(method, path, body)
+                return ask()
             except BrokerUnavailable:
+                give_up = give_up or time.monotonic() + self._patience
                 if time.monotonic() + pause > give_up:
                     raise
             time.sleep(pause)
             pause = min(2 * pause or FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
 
     def _ask_once(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        if self._pid != os.getpid():  # the socket is the parent's too: this closes it here alone
+            self._connection.close()
+            self._pid = os.getpid()
         try:
             self._connection.request(method, self._prefix + path, body=body, headers=self._headers)
             response = self._connection.getresponse()
@@ -115,7 +155,10 @@ class Client:
 
 class _Named(msgspec.Struct):
     id: str
-    state: State = State.QUEUED
+
+
+class _StateOf(msgspec.Struct):
+    state: State
 
 
 class _Problem(msgspec.Struct):
@@ -136,19 +179,19 @@ class _Batch(msgspec.Struct):
 
 
 def _named(item: Item) -> Item:
-    return item if "id" in item else Item(**item, id=str(uuid_utils.uuid7()))
+    return item if item.get("id") is not None else item | Item(id=str(uuid_utils.uuid7()))
 
 
-def _batches(items: Sequence[bytes]) -> Iterator[bytes]:
-    """Arrays of at most so many items and, if they are more than one, so many bytes."""
+def _parts(items: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """At most so many items together and, if they are more than one, so many bytes."""
     first = size = 0
     for n, item in enumerate(items):
         size += len(item) + 1
         if n > first and (n - first == MOST_PER_REQUEST or size > LARGEST_REQUEST):
-            yield b"[" + b",".join(items[first:n]) + b"]"
+            yield items[first:n]
             first, size = n, len(item) + 1
     if items:
-        yield b"[" + b",".join(items[first:]) + b"]"
+        yield items[first:]
 
 
 def _answer(result: _Result) -> Submitted | TaskwardError:
