@@ -24,9 +24,9 @@ def body() -> RequestBody:
     return cast(RequestBody, request.body)
 
 
-def exchange() -> trio.Nursery:
+def request_nursery() -> trio.Nursery:
     """What is started in it ends with this request."""
-    return cast(HttpRequest, request).exchange
+    return cast(HttpRequest, request).nursery
 
 
 async def json_body(most: int) -> bytes:
