@@ -38,7 +38,7 @@ SPECS = st.builds(
     max_attempts=st.none() | st.integers(1, 1000),
     retry=st.none()
     | st.builds(
-        RetryPolicy, base_seconds=st.floats(0, 1e6), max_seconds=st.floats(0, 1e6), multiplier=st.floats(1, 100)
+        RetryPolicy, base_seconds=st.floats(0, 86_400), max_seconds=st.floats(0, 604_800), multiplier=st.floats(1, 100)
     ),
     idempotency_key=st.none() | TEXT,
     tags=st.lists(TEXT, max_size=3).map(tuple),

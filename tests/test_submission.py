@@ -29,7 +29,6 @@ def submission(**fields: Any) -> Submission:
 def test_a_bare_task_gets_defaults_and_an_id_that_sorts_by_time() -> None:
     first, second = submission(), submission()
     assert first.spec == Spec(type="t")
-    assert not first.chosen
     assert first.id < second.id
     assert len(first.id) == 36
 
@@ -66,7 +65,6 @@ def test_every_field_arrives() -> None:
             tags=("a", "b"),
             headers={"traceparent": "00-x"},
         ),
-        True,
     )
 
 

@@ -34,15 +34,6 @@ _Delay = Annotated[float, Meta(ge=0, le=MAX_AHEAD_SECONDS)]
 _Timeout = Annotated[float, Meta(ge=0.001, le=7 * 86_400)]
 
 
-class RetryFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`retry` of a submission: back-off in seconds, and the share of it that is random."""
-
-    base_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 1.0
-    max_seconds: Annotated[float, Meta(ge=0, le=7 * 86_400)] = 600.0
-    multiplier: Annotated[float, Meta(ge=1, le=100)] = 2.0
-    jitter: Annotated[float, Meta(ge=0, le=1)] = 1.0
-
-
 class Fields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A submission as a client writes it. null is the same as leaving a field out."""
 
@@ -55,7 +46,7 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     deadline: _Instant | None = None
     timeout_seconds: _Timeout | None = None
     max_attempts: Annotated[int, Meta(ge=1, le=1000)] | None = None
-    retry: RetryFields | None = None
+    retry: RetryPolicy | None = None
     idempotency_key: _Key | None = None
     tags: Annotated[tuple[_Tag, ...], Meta(max_length=16)] | None = None
     headers: dict[str, Any] | None = None
@@ -146,7 +137,7 @@ def _submission(fields: Fields, limits: Limits, now_ms: int, *, size: int) -> Su
     if late and fields.id is None and fields.idempotency_key is None:
         raise late[0]
     id = fields.id or str(uuid_utils.uuid7())
-    return Submission(id, spec, fields.id is not None, late[0] if late else None)
+    return Submission(id, spec, late[0] if late else None)
 
 
 def _spec(fields: Fields, priority: str, now_ms: int, late: list[InvalidTask]) -> Spec:
@@ -166,7 +157,7 @@ def _spec(fields: Fields, priority: str, now_ms: int, late: list[InvalidTask]) -
         deadline_ms=deadline_ms,
         timeout_ms=None if fields.timeout_seconds is None else round(fields.timeout_seconds * 1000),
         max_attempts=fields.max_attempts,
-        retry=None if fields.retry is None else RetryPolicy(**msgspec.structs.asdict(fields.retry)),
+        retry=fields.retry,
         idempotency_key=fields.idempotency_key,
         tags=fields.tags or None,
         headers=headers,

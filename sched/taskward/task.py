@@ -1,9 +1,10 @@
 """The task: its states and legal moves, what was submitted (Spec), and the whole as a reader sees it (Task)."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from taskward.errors import InvalidTask, InvalidTransition
 
@@ -58,12 +59,15 @@ class CancelCause(StrEnum):
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Exponential back-off: min(max_seconds, base_seconds * multiplier**(attempt-1)), drawn over `jitter` of it."""
+    """Exponential back-off: min(max_seconds, base_seconds * multiplier**(attempt-1)), drawn over `jitter` of it.
 
-    base_seconds: float = 1.0
-    max_seconds: float = 600.0
-    multiplier: float = 2.0
-    jitter: float = 1.0
+    The bounds are those of a submission's; a policy made in a program is not held to them.
+    """
+
+    base_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 1.0
+    max_seconds: Annotated[float, Meta(ge=0, le=7 * 86_400)] = 600.0
+    multiplier: Annotated[float, Meta(ge=1, le=100)] = 2.0
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -104,13 +108,12 @@ def all_headers(spec: Spec) -> dict[str, str]:
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
-    """A Spec with the id it is to be stored under; `chosen` says the caller named the id. `late`: its times have
-    passed, so it can only be the repetition of one that is stored; this is what is wrong with it otherwise.
+    """A Spec with the id it is to be stored under. `late`: its times have passed, so it can only be the repetition of
+    one that is stored; this is what is wrong with it otherwise.
     """
 
     id: str
     spec: Spec
-    chosen: bool = False
     late: InvalidTask | None = None
 
 

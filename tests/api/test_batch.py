@@ -141,7 +141,6 @@ async def test_a_line_longer_than_a_body_may_be_is_a_result(open_api: Open) -> N
 
 async def test_an_outage_is_the_result_of_what_it_meets(open_api: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(gateway, "MOST_PER_CALL", 2)
     async with open_api() as api:
         await meet_an_outage(api, monkeypatch)
 
@@ -158,14 +157,14 @@ async def meet_an_outage(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         return await store(packed)
 
     monkeypatch.setattr(api.broker, "store", failing)
-    answer = await api.http.post("/tasks/batch", json=[{"type": "echo"}] * 5)
-    assert [result["status"] for result in answer.json()["results"]] == [202, 202, 503, 503, 503]
-    answer = await api.http.post("/tasks/batch", json=[{"type": "echo"}] * 5)
+    answer = await api.http.post("/tasks/batch", json=[{"type": "echo"}] * 600)
+    assert [result["status"] for result in answer.json()["results"]] == [202] * 512 + [503] * 88
+    answer = await api.http.post("/tasks/batch", json=[{"type": "echo"}] * 600)
     assert answer.status_code == 503
     results, counts = await stream(api, lines({"type": "echo"}, {"type": ""}))
     assert [result["status"] for result in results] == [503, 422]
     assert counts == {"created": 0, "duplicates": 0, "refused": 2}
-    assert await api.stored() == 2
+    assert await api.stored() == 512
 
 
 async def chunked(parts: Iterable[bytes]) -> AsyncIterator[bytes]:

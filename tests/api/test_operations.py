@@ -83,6 +83,15 @@ async def test_many_dead_tasks_go_back_page_by_page(api: Api) -> None:
     assert len((await api.http.get("/dlq")).json()["tasks"]) == 30
 
 
+async def test_who_died_last_is_seen_first_and_goes_back_last(api: Api) -> None:
+    ids = [await api.bury() for _ in range(3)]
+    for path in "/dlq", "/tasks?state=dead", "/tasks":
+        assert [task["id"] for task in (await api.http.get(path)).json()["tasks"]] == ids[::-1]
+    answer = await api.http.post("/dlq/redrive", json={"limit": 1})
+    assert told(answer.json()) == (1, 1, True, False)
+    assert [task["id"] for task in (await api.http.get("/dlq")).json()["tasks"]] == [ids[2], ids[1]]
+
+
 async def test_dead_tasks_go_back_one_after_the_other_at_a_pace(api: Api) -> None:
     ids = [await api.bury() for _ in range(3)]
     answer = await api.http.post("/dlq/redrive", json={"per_second": 0.01})

@@ -8,6 +8,7 @@ import trio
 
 from taskward.events import AdmissionChanged, HttpAnswered, SubmissionRefused, TasksSubmitted
 from taskward.policy.retry import Complete, RetryIn
+from taskward.task import State
 from tests.api.conftest import Api, Open
 
 
@@ -229,12 +230,26 @@ async def test_a_listing_is_filtered_and_paged(api: Api) -> None:
         ("limit=many", "/limit"),
         ("limit=1&limit=2", "/limit"),
         ("page_token=none", "/page_token"),
+        ("priority=urgent", "/priority"),
+        ("priority=", "/priority"),
     ],
 )
 async def test_a_wrong_query_is_named(api: Api, query: str, pointer: str) -> None:
     answer = await api.http.get(f"/tasks?{query}")
     assert answer.status_code == 422
     assert answer.json()["pointer"] == pointer
+
+
+async def test_what_a_query_may_ask_for_is_said(api: Api) -> None:
+    answer = await api.http.get("/tasks?state=gone")
+    assert set(answer.json()["detail"].removeprefix("one of ").split(", ")) == set(State)
+    for answer in (
+        await api.http.get("/tasks?priority=urgent"),
+        await api.http.get("/dlq?priority=urgent"),
+        await api.http.post("/dlq/redrive", json={"priority": "urgent"}),
+    ):
+        assert (answer.status_code, answer.json()["pointer"]) == (422, "/priority")
+        assert answer.json()["detail"] == "one of high, default, low"
 
 
 async def test_every_answer_is_told_by_its_route(api: Api) -> None:

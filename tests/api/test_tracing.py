@@ -5,8 +5,12 @@ from contextlib import contextmanager
 from itertools import count
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from taskward.api.table import ROUTES
+from taskward.telemetry.spans import Spans
 from tests.api.conftest import Open
 
 GIVEN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -23,8 +27,8 @@ class Fake:
     def request(self, method: str, route: str, headers: Mapping[str, str]) -> Iterator[Callable[[int], None]]:
         yield lambda status: self.requests.append((method, route, headers.get("traceparent", ""), status))
 
-    def submitting(self, headers: Mapping[str, str], *, priority: str) -> Mapping[str, str]:
-        return {**headers, "traceparent": f"00-{next(self._numbers):032x}-{1:016x}-01"}
+    def submitting(self, _priority: str) -> str:
+        return f"00-{next(self._numbers):032x}-{1:016x}-01"
 
 
 @pytest.mark.parametrize("headers", [{}, {"TE": "trailers"}], ids=["fast lane", "Quart"])
@@ -44,6 +48,21 @@ async def test_a_task_is_stored_with_the_context_of_its_submission(open_api: Ope
         ("GET", "/tasks/{task_id}", "", 200),
         ("GET", "/tasks/{task_id}", "", 404),
     ]
+
+
+async def test_what_is_stored_is_the_span_of_the_submission_within_the_clients_trace(open_api: Open) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    async with open_api(traces=Spans(provider)) as api:
+        headers = {"traceparent": GIVEN, "tracestate": "a=b", "TE": "trailers"}
+        answer = await api.http.post("/tasks", json={"type": "a", "id": "t"}, headers=headers)
+        assert answer.status_code == 202
+        stored = (await api.http.get("/tasks/t")).json()["headers"]
+    send, request, _look = exporter.get_finished_spans()
+    assert (send.name, request.name) == ("send default", "POST /tasks")
+    assert send.context is not None
+    assert stored == {"traceparent": f"{GIVEN[:35]}-{send.context.span_id:016x}-01"}
 
 
 async def test_every_route_answers_as_without(open_api: Open) -> None:

@@ -110,7 +110,7 @@ async def test_every_script_runs_on_an_empty_store_and_leaves_nothing(rig: Rig) 
     await rig.broker.run_now(["a"])
     await rig.broker.cancel("a", cause="user")
     await rig.broker.call("get", ["a"])
-    await rig.broker.call("list", ["done", 0, 10, "", ""])
+    await rig.broker.call("list", ["done", 0, 10, "", "", ""])
     assert rig.store.read() == {"reaping": f"{rig.clock.ms} 0"}
 
 

@@ -122,6 +122,67 @@ async def test_none_is_missed_where_the_last_one_seen_has_moved(rig: Rig) -> Non
     assert [task.id for task in rest.tasks] == ["c", "d", "b"]
 
 
+async def _ended(rig: Rig, *ids: str, ms_apart: int = 1) -> None:
+    """Dead ones, and with an `x` before their names those that succeeded."""
+    for id in ids:
+        rig.clock.move(ms=ms_apart)
+        dead, done = await rig.running(id, "x" + id)
+        await rig.settle(dead, Bury("exception"))
+        await rig.settle(done, Complete(b"1"))
+
+
+async def test_what_ended_last_is_first(rig: Rig) -> None:
+    await _ended(rig, "b", "a", "c")
+    assert await _pages(rig, Filter(state=State.DEAD)) == [["c", "a"], ["b"]]
+    assert await _pages(rig, Filter(state=State.SUCCEEDED)) == [["xc", "xa"], ["xb"]]
+    page = await reading.page(rig.broker, Filter(state=State.DEAD), size=2, token=None, oldest_first=True)
+    rest = await reading.page(rig.broker, Filter(state=State.DEAD), size=2, token=page.next_token, oldest_first=True)
+    assert [task.id for task in page.tasks + rest.tasks] == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize("state", [State.DEAD, State.SUCCEEDED])
+async def test_many_that_ended_at_once_come_once(rig: Rig, state: State) -> None:
+    ids = [f"{n:03}" for n in range(25)]
+    await _ended(rig, *ids, ms_apart=0)
+    found = [id.lstrip("x") for page in await _pages(rig, Filter(state=state), size=10) for id in page]
+    assert found == ids[::-1]
+
+
+async def test_newest_first_none_is_missed_whatever_ends_or_goes_meanwhile(rig: Rig) -> None:
+    await _ended(rig, *"abcdef")
+    dead = Filter(state=State.DEAD)
+    page = await reading.page(rig.broker, dead, size=3, token=None)
+    assert [task.id for task in page.tasks] == ["f", "e", "d"]
+    await _ended(rig, "g")
+    await rig.broker.discard("f")
+    rest = await reading.page(rig.broker, dead, size=1, token=page.next_token)
+    assert [task.id for task in rest.tasks] == ["c"]
+    await rig.broker.discard("c")
+    rest = await reading.page(rig.broker, dead, size=9, token=rest.next_token)
+    assert [task.id for task in rest.tasks] == ["b", "a"]
+
+
+async def test_newest_first_none_is_missed_where_the_last_one_seen_died_again(rig: Rig) -> None:
+    await _ended(rig, *"abcd")
+    dead = Filter(state=State.DEAD)
+    page = await reading.page(rig.broker, dead, size=2, token=None)
+    await rig.broker.redrive(["c"])
+    rig.clock.move(ms=1)
+    [lease] = await rig.claim()
+    await rig.settle(lease, Bury("exception"))
+    rest = await reading.page(rig.broker, dead, size=9, token=page.next_token)
+    assert [task.id for task in rest.tasks] == ["b", "a"]
+
+
+async def test_newest_first_none_is_missed_among_equals_where_the_last_one_seen_has_gone(rig: Rig) -> None:
+    await _ended(rig, *"abcd", ms_apart=0)
+    dead = Filter(state=State.DEAD)
+    page = await reading.page(rig.broker, dead, size=2, token=None)
+    await rig.broker.discard(page.tasks[-1].id)
+    rest = await reading.page(rig.broker, dead, size=9, token=page.next_token)
+    assert {"a", "b"} <= {task.id for task in rest.tasks}
+
+
 async def test_a_filter_that_matches_little_ends_a_page_early(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MOST_READ_PER_PAGE", 400)
     await rig.submit(*(f"{n:03}" for n in range(450)))

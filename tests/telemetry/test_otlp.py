@@ -107,7 +107,7 @@ async def test_what_was_counted_last_is_sent_at_the_end(collector, free_port, ot
 async def test_traces_arrive_at_the_end(collector, free_port, otlp):
     spans = tracing(otlp(free_port), resource=resource("worker", "host:1", "1.2.3"))
     async with flushing(spans.shutdown):
-        held = lease(headers=spans.submitting({}, priority="high"))
+        held = lease(headers={"traceparent": spans.submitting("high")})
         with spans.attempt(held):
             pass
         spans.observe(settled(held=held))
@@ -148,7 +148,7 @@ from taskward.cli.process import open_telemetry
 from taskward.config import Config
 async def main():
     async with open_telemetry(Config(), role="worker", instance_id="a") as telemetry:
-        telemetry.tracing.submitting({}, priority="low")
+        telemetry.tracing.submitting("low")
     print("left", flush=True)
 trio.run(main)
 """

@@ -43,9 +43,7 @@ def make(exporter, sampler):
 
 
 def test_a_submission_and_its_first_attempt_are_one_trace(spans, exporter):
-    headers = spans.submitting({"tenant": "a"}, priority="high")
-    assert headers["tenant"] == "a"
-    held = lease(headers=headers)
+    held = lease(headers={"traceparent": spans.submitting("high")})
     with spans.attempt(held):
         pass
     spans.observe(settled(held=held))
@@ -80,15 +78,9 @@ def test_a_later_attempt_is_a_new_trace_that_links_to_the_submission(spans, expo
     assert [link.context.span_id for link in process.links] == [0x00F067AA0BA902B7]
 
 
-def test_a_traceparent_the_client_chose_stays(spans, exporter):
-    headers = {"traceparent": PARENT, "tracestate": "a=b"}
-    assert spans.submitting(headers, priority="low") == headers
-    assert exporter.get_finished_spans() == ()
-
-
 def test_a_request_is_the_parent_of_what_it_submits(spans, exporter):
     with spans.request("POST", "/tasks", {"traceparent": PARENT, "tracestate": "a=b"}) as answered:
-        headers = spans.submitting({}, priority="low")
+        context = spans.submitting("low")
         answered(202)
     send, request = exporter.get_finished_spans()
     assert (request.name, request.kind) == ("POST /tasks", SpanKind.SERVER)
@@ -96,7 +88,7 @@ def test_a_request_is_the_parent_of_what_it_submits(spans, exporter):
     assert request.attributes["http.response.status_code"] == 202
     assert request.status.status_code is StatusCode.UNSET
     assert send.parent.span_id == request.context.span_id
-    assert headers["tracestate"] == "a=b"
+    assert context == f"00-{send.context.trace_id:032x}-{send.context.span_id:016x}-01"
 
 
 def test_a_request_that_failed_on_our_side_is_an_error(spans, exporter):
@@ -190,7 +182,7 @@ async def test_attempts_at_the_same_time_do_not_mix(spans, exporter):
 
 def test_who_is_not_sampled_leaves_no_spans_and_passes_that_on(exporter):
     spans = make(exporter, ALWAYS_OFF)
-    headers = spans.submitting({}, priority="low")
+    headers = {"traceparent": spans.submitting("low")}
     assert not remote_context(headers).trace_flags.sampled
     with spans.attempt(lease(headers=headers)) as span:
         assert span is None
@@ -246,8 +238,7 @@ async def test_tracing_that_is_off_passes_everything_through():
     off = tracing({}, resource={})
     assert type(off) is Tracing
     assert not off.enabled
-    headers = {"a": "b"}
-    assert off.submitting(headers, priority="low") is headers
+    assert off.submitting("low") is None
     with off.attempt(lease()) as span, off.request("GET", "/", {}) as answered:
         answered(200)
         assert span is None

@@ -11,7 +11,7 @@ from werkzeug.exceptions import RequestTimeout
 from taskward.api.auth import Scope
 from taskward.api.problems import Problem, problem_of
 from taskward.api.render import JSON, NDJSON, encode, encode_lines, respond
-from taskward.api.requests import body, exchange, require_content_type
+from taskward.api.requests import body, request_nursery, require_content_type
 from taskward.api.routes import Route
 from taskward.api.service import Service
 from taskward.api.streaming import respond_stream
@@ -34,7 +34,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     problem: Problem | None = None
 
 
-class Counts(msgspec.Struct):
+class Counts(msgspec.Struct, frozen=True):
     """How many tasks of a batch were created, were there before, and were not taken."""
 
     created: int = 0
@@ -59,17 +59,17 @@ class LastLine(msgspec.Struct, frozen=True, omit_defaults=True):
 async def accept_batch(service: Service, body: bytes) -> BatchAnswer:
     """What a JSON array of submissions means, whichever way it came."""
     items = parse_many(body, service.limits, service.now_ms())
-    counts = Counts()
-    results = _results(await service.gateway.submit_many(service.traced_all(items)), service, counts, first=0)
-    return BatchAnswer(counts, results)
+    results = _results(await service.gateway.submit_many(service.traced_all(items)), first=0)
+    return BatchAnswer(_told(results, service, Counts()), results)
 
 
 async def submit_batch(service: Service) -> Response:
     """200 with a result per task, whatever became of it; a stream is answered as it comes."""
     if require_content_type(JSON, NDJSON) == NDJSON:
-        parsed = made_ahead(_parse_chunks(service, body().chunks()), exchange(), most=1)
-        stored = worked_ahead(parsed, partial(_store_patiently, service, trio.Lock()), exchange(), at_once=AT_ONCE)
-        return respond_stream(_answer_parts(service, stored), exchange())
+        nursery = request_nursery()
+        parsed = made_ahead(_parse_chunks(service, body().chunks()), nursery, most=1)
+        stored = worked_ahead(parsed, partial(_store_patiently, service, trio.Lock()), nursery, at_once=AT_ONCE)
+        return respond_stream(_answer_parts(service, stored), nursery)
     return respond(await accept_batch(service, await body().read(service.max_body_bytes)))
 
 
@@ -91,7 +91,8 @@ async def _answer_parts(service: Service, parts: AsyncIterator[list[Answer] | Re
         if isinstance(answers, RequestTimeout):
             problem = problem_of(answers)
             break
-        results = _results(answers, service, counts, first=first)
+        results = _results(answers, first=first)
+        counts = _told(results, service, counts)
         first += len(results)
         yield encode_lines(results)
     yield encode(LastLine(counts, problem)) + b"\n"
@@ -135,21 +136,26 @@ async def _store_patiently(
         return [exc if isinstance(item, Submission) else item for item in items]
 
 
-def _results(answers: Sequence[Answer], service: Service, counts: Counts, *, first: int) -> list[Result]:
-    return [_result(answer, service, counts, index=n) for n, answer in enumerate(answers, first)]
+def _results(answers: Sequence[Answer], *, first: int) -> list[Result]:
+    return [_result(answer, index=n) for n, answer in enumerate(answers, first)]
 
 
-def _result(answer: Answer, service: Service, counts: Counts, *, index: int) -> Result:
+def _result(answer: Answer, *, index: int) -> Result:
     if isinstance(answer, Submitted):
-        if answer.created:
-            counts.created += 1
-            return Result(index, 202, answer.id)
-        counts.duplicates += 1
-        return Result(index, 200, answer.id)
-    counts.refused += 1
+        return Result(index, 202 if answer.created else 200, answer.id)
     problem = problem_of(answer)
-    service.observe(SubmissionRefused(problem.word))
     return Result(index, problem.status, problem=problem)
+
+
+def _told(results: Sequence[Result], service: Service, before: Counts) -> Counts:
+    """-> the counts with these results. The observer hears of those that were refused."""
+    statuses = [result.status for result in results]
+    refused = [result.problem for result in results if result.problem is not None]
+    for problem in refused:
+        service.observe(SubmissionRefused(problem.word))
+    return Counts(
+        before.created + statuses.count(202), before.duplicates + statuses.count(200), before.refused + len(refused)
+    )
 
 
 ROUTES = (Route("POST", "/tasks/batch", Scope.SUBMIT, submit_batch),)

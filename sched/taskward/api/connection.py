@@ -82,9 +82,9 @@ class RequestBody:
 
 
 class HttpRequest(TrioRequest):
-    """A request whose body waits to be read. `exchange` lives until the response is out, or the client has left."""
+    """A request whose body waits to be read. `nursery` lives until the response is out, or the client has left."""
 
-    exchange: trio.Nursery
+    nursery: trio.Nursery
 
     body_class = RequestBody  # type: ignore[assignment] # `body` is used by the two classes of this module alone
 
@@ -105,7 +105,7 @@ class HttpConnection(TrioASGIHTTPConnection):
 
     async def handle_request(self, nursery: trio.Nursery, request: Any, send: Any) -> None:  # type: ignore[override]
         """Run the route and send its response."""
-        request.exchange = nursery
+        request.nursery = nursery
 
         async def send_undisturbed(message: Any) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body", False):

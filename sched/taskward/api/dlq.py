@@ -10,7 +10,7 @@ from quart import Response
 
 from taskward.api.auth import Scope
 from taskward.api.render import StateOf, respond, respond_page
-from taskward.api.requests import MAX_WAIT_SECONDS, json_object, query
+from taskward.api.requests import MAX_WAIT_SECONDS, json_object, query, require_priority
 from taskward.api.routes import Route
 from taskward.api.service import Service
 from taskward.api.tasks import MOST_PER_PAGE
@@ -73,6 +73,7 @@ class Redriven(msgspec.Struct, frozen=True):
 async def list_dead(service: Service) -> Response:
     """The same as GET /tasks?state=dead."""
     asked = query(DeadQuery)
+    require_priority(asked.priority, service.limits)
     dead = reading.Filter(State.DEAD, asked.type, asked.priority, asked.tag)
     page = await reading.page(service.broker, dead, size=asked.limit, token=asked.page_token)
     return respond_page(page, service.now_ms())
@@ -81,6 +82,7 @@ async def list_dead(service: Service) -> Response:
 async def redrive(service: Service) -> Response:
     """Many at once, up to the limit; where there are canaries, these first."""
     order = await json_object(Redrive, service.max_body_bytes)
+    require_priority(order.priority, service.limits)
     if order.canary is None or order.dry_run:
         moved = await _move(service, order, most=order.limit)
         return respond(Redriven(moved.matched, len(moved.ids), moved.more, order.dry_run))
@@ -123,7 +125,8 @@ async def _move(service: Service, order: Redrive, *, most: int, besides: Collect
     matched, moved = 0, list[str]()
     token: str | None = None
     while True:
-        page = await reading.page(service.broker, dead, size=min(MOST_PER_PAGE, most - matched), token=token)
+        size = min(MOST_PER_PAGE, most - matched)
+        page = await reading.page(service.broker, dead, size=size, token=token, oldest_first=True)
         ids = [task.id for task in page.tasks if task.id not in besides]
         matched += len(ids)
         token = page.next_token

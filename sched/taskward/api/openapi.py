@@ -45,7 +45,9 @@ SAID: dict[str, Said] = {
         body=list[Fields],
         problems=(400, 408, 413, 415, 422),
     ),
-    "list_tasks": Said("List tasks.", {200: TaskPage}, query=tasks.ListQuery, problems=(422,)),
+    "list_tasks": Said(
+        "List tasks, those that have ended newest first.", {200: TaskPage}, query=tasks.ListQuery, problems=(422,)
+    ),
     "get_task": Said("Look at a task.", {200: TaskView}, query=tasks.WaitQuery, problems=(404, 422)),
     "task_events": Said(
         "Follow a task by server-sent events, until its end; 204 where `Last-Event-ID` says that this is known.",
@@ -55,7 +57,7 @@ SAID: dict[str, Said] = {
     ),
     "cancel_task": Said("Cancel a task.", {200: StateOf, 202: StateOf}, query=tasks.WaitQuery, problems=(404, 422)),
     "run_task_now": Said("Do not wait for a task's due time.", {200: StateOf}, problems=(404, 409)),
-    "list_dead": Said("List dead tasks.", {200: TaskPage}, query=dlq.DeadQuery, problems=(422,)),
+    "list_dead": Said("List dead tasks, newest first.", {200: TaskPage}, query=dlq.DeadQuery, problems=(422,)),
     "redrive": Said("Put dead tasks back.", {200: dlq.Redriven}, body=dlq.Redrive, problems=(400, 408, 413, 415, 422)),
     "redrive_task": Said("Put a dead task back.", {200: StateOf}, problems=(404, 409)),
     "discard_task": Said("Remove a dead task.", {204: None}, problems=(404, 409)),

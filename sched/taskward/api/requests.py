@@ -11,7 +11,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from taskward.api.connection import HttpRequest, RequestBody
 from taskward.api.render import JSON
 from taskward.errors import InvalidTask
-from taskward.submission import convert, escape, read_object
+from taskward.submission import Limits, convert, escape, read_object
 
 MAX_WAIT_SECONDS = 60
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
@@ -24,9 +24,9 @@ def body() -> RequestBody:
     return cast(RequestBody, request.body)
 
 
-def exchange() -> trio.Nursery:
+def request_nursery() -> trio.Nursery:
     """What is started in it ends with this request."""
-    return cast(HttpRequest, request).exchange
+    return cast(HttpRequest, request).nursery
 
 
 async def json_body(most: int) -> bytes:
@@ -55,6 +55,12 @@ def query(kind: type[Struct]) -> Struct:
             raise InvalidTask("given twice", pointer="/" + escape(name))
         given[name] = value
     return convert(given, kind, strict=False)
+
+
+def require_priority(priority: str | None, limits: Limits) -> None:
+    """Raises InvalidTask for one that nobody configured."""
+    if priority is not None and priority not in limits.priorities:
+        raise InvalidTask(f"one of {', '.join(limits.priorities)}", pointer="/priority")
 
 
 def preferred_wait() -> int | None:

@@ -30,7 +30,7 @@ class Route(NamedTuple):
 
 def by_name(routes: tuple[Route, ...]) -> dict[str, Route]:
     """Raises ValueError where two routes have handlers of one name."""
-    table: dict[str, Any] = {route.name: route for route in routes}
+    table = {route.name: route for route in routes}
     if len(table) != len(routes):
         raise ValueError("two handlers have the same name")
     return table

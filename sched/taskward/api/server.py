@@ -64,10 +64,6 @@ async def serve_api(
     settings.keep_alive_timeout = KEEP_ALIVE_SECONDS
     settings.keep_alive_max_requests = 100_000
     settings.read_timeout = MAX_WAIT_SECONDS + 30  # it runs also while a client waits for its answer
-    settings.h11_max_incomplete_size = 16_384
-    settings.h2_max_concurrent_streams = 32
-    settings.max_app_queue_size = 10
-    settings.alpn_protocols = ["http/1.1"]
     settings.include_server_header = False
     settings.errorlog = logging.getLogger("taskward.api.hypercorn")
     door = FrontDoor(wrap_app(app, 0, "asgi"), service, settings)

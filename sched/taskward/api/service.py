@@ -30,8 +30,8 @@ class Traces(Protocol):
     ) -> AbstractContextManager[Callable[[int], None]]:
         """A span around one request; the value is to be told the status. Header names are in lower case."""
 
-    def submitting(self, headers: Mapping[str, str], *, priority: str) -> Mapping[str, str]:
-        """The headers a new task is to be stored with."""
+    def submitting(self, priority: str) -> str | None:
+        """The trace context (a `traceparent`) a new task is to be stored with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +85,7 @@ class Service:
         """With the trace context it is to be stored with; a client's own stays."""
         if self.traces is None or submission.spec.traceparent is not None:
             return submission
-        headers = self.traces.submitting({}, priority=submission.spec.priority)
-        spec = msgspec.structs.replace(submission.spec, traceparent=headers.get("traceparent"))
+        spec = msgspec.structs.replace(submission.spec, traceparent=self.traces.submitting(submission.spec.priority))
         return msgspec.structs.replace(submission, spec=spec)
 
     def traced_all(self, items: Sequence[Submission | TaskwardError]) -> Sequence[Submission | TaskwardError]:

@@ -13,11 +13,11 @@ MOST_AHEAD = 256
 
 
 def respond_stream(
-    parts: AsyncIterator[bytes], exchange: trio.Nursery, *, content_type: str = NDJSON, most: int = MOST_AHEAD
+    parts: AsyncIterator[bytes], nursery: trio.Nursery, *, content_type: str = NDJSON, most: int = MOST_AHEAD
 ) -> Response:
-    """As it comes; it may take as long as it likes. The parts are made in `exchange`, which ends with it, at most so
+    """As it comes; it may take as long as it likes. The parts are made in `nursery`, which ends with it, at most so
     many ahead.
     """
-    response = Response(made_ahead(parts, exchange, most=most), 200, content_type=content_type)
+    response = Response(made_ahead(parts, nursery, most=most), 200, content_type=content_type)
     response.timeout = None
     return response

@@ -13,7 +13,7 @@ from quart import Response, request
 
 from taskward.api.auth import Scope
 from taskward.api.render import encode
-from taskward.api.requests import exchange
+from taskward.api.requests import request_nursery
 from taskward.api.routes import Route
 from taskward.api.service import Service
 from taskward.api.streaming import respond_stream
@@ -35,7 +35,7 @@ async def task_events(service: Service, task_id: str) -> Response:
         return Response(status=204)
     if request.method == "HEAD":
         return Response(b"", content_type=EVENT_STREAM)
-    return respond_stream(_events(service, task_id, known), exchange(), content_type=EVENT_STREAM, most=1)
+    return respond_stream(_events(service, task_id, known), request_nursery(), content_type=EVENT_STREAM, most=1)
 
 
 async def _events(service: Service, task_id: str, known: str) -> AsyncIterator[bytes]:

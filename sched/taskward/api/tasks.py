@@ -8,11 +8,11 @@ from quart import Response
 
 from taskward.api.auth import Scope
 from taskward.api.render import Accepted, StateOf, respond, respond_page, respond_task
-from taskward.api.requests import MAX_WAIT_SECONDS, json_body, preferred_wait, query
+from taskward.api.requests import MAX_WAIT_SECONDS, json_body, preferred_wait, query, require_priority
 from taskward.api.routes import Route
 from taskward.api.service import Service
 from taskward.broker import reading
-from taskward.errors import InvalidTransition, TaskNotFound
+from taskward.errors import InvalidTask, InvalidTransition, TaskNotFound
 from taskward.submission import parse
 from taskward.task import TERMINAL, State, Submission
 
@@ -74,8 +74,9 @@ async def get_task(service: Service, task_id: str) -> Response:
 
 
 async def list_tasks(service: Service) -> Response:
-    """A page of tasks, in the order of their states' places."""
-    asked = query(ListQuery)
+    """A page of tasks, place by place (docs/api.md)."""
+    asked = _asked()
+    require_priority(asked.priority, service.limits)
     page = await reading.page(service.broker, asked.filter(), size=asked.limit, token=asked.page_token)
     return respond_page(page, service.now_ms())
 
@@ -96,6 +97,15 @@ async def run_task_now(service: Service, task_id: str) -> Response:
         task = await service.gateway.get(task_id)
         raise InvalidTransition(f"the task is {task.state}; only a scheduled or retrying one waits for a time")
     return respond(StateOf(task_id, State.QUEUED))
+
+
+def _asked() -> ListQuery:
+    try:
+        return query(ListQuery)
+    except InvalidTask as exc:
+        if "enum" not in str(exc):
+            raise
+        raise InvalidTask(f"one of {', '.join(State)}", pointer=exc.pointer) from None
 
 
 def _first_state(submission: Submission, now_ms: int) -> State:

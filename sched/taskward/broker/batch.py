@@ -28,8 +28,8 @@ class Batcher(Generic[Item, Answer]):
     """Collects items while the previous call is under way, and sends them together.
 
     `flush` gets up to `most` items and answers one value each, in order; it must be safe to repeat, because a
-    call whose reply was lost is repeated for `patience` seconds. Up to `calls` are under way at once: while fewer are,
-    an item is sent by its own caller; what comes meanwhile is `run`'s, so a caller that is cancelled disturbs no other.
+    call whose reply was lost is repeated for `patience` seconds. While no call is under way, an item is sent by its own
+    caller; what comes meanwhile is `run`'s, so a caller that is cancelled disturbs no other.
     """
 
     def __init__(
@@ -38,22 +38,20 @@ class Batcher(Generic[Item, Answer]):
         *,
         most: int,
         patience: float,
-        calls: int = 1,
         waiting: int = 10_000,
     ) -> None:
         self._flush = flush
         self._most = most
         self._patience = patience
         self._queue: list[_Waiting[Item, Answer]] = []
-        self._calls = calls
-        self._under_way = 0
+        self._under_way = False
         self._limit = waiting
-        self._pumps = trio.lowlevel.ParkingLot()
+        self._pump = trio.lowlevel.ParkingLot()
 
     async def __call__(self, item: Item) -> Answer:
         """Raises what `flush` raised for the batch; BrokerUnavailable at once where too many wait already."""
-        if self._under_way < self._calls and not self._queue:
-            [answer] = await self._flush_patiently([item])
+        if not self._under_way and not self._queue:
+            [answer] = await self._call([item])
             return answer
         if len(self._queue) >= self._limit:
             raise BrokerUnavailable("too many requests wait for Redis")
@@ -66,20 +64,15 @@ class Batcher(Generic[Item, Answer]):
 
     async def run(self) -> None:
         """Send what waits, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            for _ in range(self._calls):
-                nursery.start_soon(self._pump)
-
-    async def _pump(self) -> None:
         while True:
-            while not self._queue or self._under_way == self._calls:
-                await self._pumps.park()
+            while not self._queue or self._under_way:
+                await self._pump.park()
             batch, self._queue = self._queue[: self._most], self._queue[self._most :]
             await self._send(batch)
 
     async def _send(self, batch: list[_Waiting[Item, Answer]]) -> None:
         try:
-            answers = await self._flush_patiently([waiting.item for waiting in batch])
+            answers = await self._call([waiting.item for waiting in batch])
         except TaskwardError as exc:
             for waiting in batch:
                 waiting.error = exc
@@ -89,19 +82,24 @@ class Batcher(Generic[Item, Answer]):
         for waiting in batch:
             waiting.done.set()
 
-    async def _flush_patiently(self, items: list[Item]) -> list[Answer]:
-        give_up = trio.current_time() + self._patience
-        pause = FIRST_PAUSE
-        self._under_way += 1
+    async def _call(self, items: list[Item]) -> list[Answer]:
+        self._under_way = True
         try:
-            while True:
-                try:
-                    return await self._flush(items)
-                except BrokerUnavailable:
-                    if trio.current_time() + pause > give_up:
-                        raise
-                await trio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+            return await patiently(lambda: self._flush(items), seconds=self._patience)
         finally:
-            self._under_way -= 1
-            self._pumps.unpark()
+            self._under_way = False
+            self._pump.unpark()
+
+
+async def patiently(call: Callable[[], Awaitable[Answer]], *, seconds: float) -> Answer:
+    """What `call` answers; where it raises BrokerUnavailable it is repeated for so long, then that is raised."""
+    give_up = trio.current_time() + seconds
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return await call()
+        except BrokerUnavailable:
+            if trio.current_time() + pause > give_up:
+                raise
+        await trio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)

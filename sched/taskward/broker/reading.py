@@ -3,30 +3,31 @@
 import base64
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from taskward import codec
 from taskward.broker.broker import Broker
+from taskward.broker.keys import FAMILIES
 from taskward.errors import DecodeError, InvalidTask
 from taskward.task import TERMINAL, Attempt, State, Task
 
 _PLACES = {
-    State.RUNNING: ("running",),
-    State.CANCELLING: ("running",),
-    State.QUEUED: ("ready",),
-    State.SCHEDULED: ("scheduled",),
-    State.RETRYING: ("retry",),
-    State.DEAD: ("dead",),
-    State.SUCCEEDED: ("done",),
-    State.CANCELLED: ("done",),
-    State.EXPIRED: ("done",),
+    State.RUNNING: "running",
+    State.CANCELLING: "running",
+    State.QUEUED: "ready",
+    State.SCHEDULED: "scheduled",
+    State.RETRYING: "retry",
+    State.DEAD: "dead",
+    State.SUCCEEDED: "done",
+    State.CANCELLED: "done",
+    State.EXPIRED: "done",
 }
-_ALL_PLACES = ("running", "ready", "scheduled", "retry", "dead", "done")
-_FAMILIES = frozenset({"ready", "scheduled", "retry", "dead"})
-_WAITING = {"ready": State.QUEUED, "scheduled": State.SCHEDULED, "retry": State.RETRYING, "dead": State.DEAD}
+_WAITING = {place: state for state, place in _PLACES.items() if place in FAMILIES}
+# Where things have ended, one looks for what just did.
+_NEWEST_FIRST = frozenset({"dead", "done"})
 # A page with a filter that matches little ends early rather than read the whole store.
 MOST_READ_PER_PAGE = 2000
 READ_AT_ONCE = 200
@@ -81,10 +82,12 @@ async def each(broker: Broker, ids: Sequence[str]) -> list[Task | DecodeError | 
     return [_assemble_or_error(id, reply[8 * n : 8 * n + 8]) for n, id in enumerate(ids)]
 
 
-async def page(broker: Broker, wanted: Filter, *, size: int, token: str | None) -> Page:
-    """The next `size` tasks at most, in the order of their places, and a token for what follows.
+async def page(broker: Broker, wanted: Filter, *, size: int, token: str | None, oldest_first: bool = False) -> Page:
+    """The next `size` tasks at most, place by place, and a token for what follows, which belongs to this order.
 
-    A page can hold fewer than `size` and still have a next token. Raises InvalidTask for a token that is none.
+    In a place what comes next is first; of tasks that are dead or done those that became it last, unless
+    `oldest_first`. A page can hold fewer than `size` and still have a next token. Raises InvalidTask for a token that
+    is none.
     """
     places = _places(wanted, broker.priorities)
     cursor = _decode_token(token, most=len(places))
@@ -92,7 +95,8 @@ async def page(broker: Broker, wanted: Filter, *, size: int, token: str | None) 
     read = 0
     while cursor.place < len(places) and len(found) < size and read < MOST_READ_PER_PAGE:
         place, p = places[cursor.place]
-        reply = await broker.call("list", [place, p, READ_AT_ONCE, cursor.id, cursor.score])
+        order = "newest" if place in _NEWEST_FIRST and not oldest_first else ""
+        reply = await broker.call("list", [place, p, READ_AT_ONCE, cursor.id, cursor.score, order])
         entries = [(reply[at].decode(), reply[at + 1].decode()) for at in range(0, len(reply), 2)]
         read += len(entries)
         tasks = await each(broker, [id for id, _ in entries]) if entries else []
@@ -109,9 +113,9 @@ async def page(broker: Broker, wanted: Filter, *, size: int, token: str | None) 
 
 
 def _places(wanted: Filter, priorities: Sequence[str]) -> list[tuple[str, int]]:
-    names: Iterable[str] = _ALL_PLACES if wanted.state is None else _PLACES[wanted.state]
+    names = dict.fromkeys(_PLACES.values()) if wanted.state is None else (_PLACES[wanted.state],)
     chosen = [n for n, name in enumerate(priorities, 1) if wanted.priority in (None, name)]
-    return [(name, p) for name in names for p in (chosen if name in _FAMILIES else [0])]
+    return [(name, p) for name in names for p in (chosen if name in FAMILIES else [0])]
 
 
 def _encode_token(cursor: _Cursor) -> str:

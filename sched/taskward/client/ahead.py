@@ -19,7 +19,7 @@ def made_ahead(parts: AsyncIterator[Part], nursery: trio.Nursery, *, most: int) 
     """
     send, receive = trio.open_memory_channel[Part](most)
     nursery.start_soon(_make, parts, send)
-    return _taken(receive)
+    return receive
 
 
 def worked_ahead(
@@ -75,11 +75,8 @@ async def _make(parts: AsyncIterator[Part], send: trio.MemorySendChannel[Part]) 
 
 
 async def let_go() -> None:
-    """Before a work that holds up the loop: what others were handed has to be on its way."""
+    """Yield to the scheduler before CPU-bound work, so that requests already handed to other Trio tasks are sent
+    first.
+    """
     for _ in range(PASSES):
         await trio.lowlevel.checkpoint()
-
-
-async def _taken(receive: trio.MemoryReceiveChannel[Part]) -> AsyncIterator[Part]:
-    async for part in receive:
-        yield part

@@ -104,7 +104,10 @@ class BlockingClient:
     def _store(
         self, broker: Broker, items: Sequence[Submission | TaskwardError], *, at_once: bool = True
     ) -> Callable[[], list[Answer]]:
-        """-> what waits for the answers, and raises BrokerUnavailable. They are sent `at_once`, or by that."""
+        """Returns a function that waits for the answers (raises BrokerUnavailable).
+
+        With `at_once` the submissions are sent now; otherwise that function sends them.
+        """
         submissions = [item for item in items if isinstance(item, Submission)]
         call = partial(broker.submit, submissions)
         asked: Coroutine[Any, Any, list[Submitted | Refusal]] | None = None

@@ -2,15 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 import trio
 
 from taskward.broker import messages, reading
-from taskward.broker.batch import Batcher
+from taskward.broker.batch import Batcher, patiently
 from taskward.broker.broker import MOST_PER_CALL, Broker
-from taskward.broker.messages import Packed, Refusal
+from taskward.broker.messages import Refusal
 from taskward.client.ahead import let_go, worked_ahead
 from taskward.errors import BrokerUnavailable, Conflict, DecodeError, MemoryLow, QueueFull, TaskNotFound, TaskwardError
 from taskward.events import Observer, TasksSubmitted
@@ -50,15 +51,15 @@ class Gateway:
         self._retry_after = retry_after
         self._closed = closed
         self._single = Batcher(self._store, most=MOST_PER_CALL, patience=PATIENCE_SECONDS)
-        self._bulk = Batcher(self._store_packed, most=1, patience=PATIENCE_SECONDS, calls=AT_ONCE)
+        self._bulk = trio.Semaphore(AT_ONCE)
         self._reads = Batcher(self._read, most=READS_PER_CALL, patience=PATIENCE_SECONDS)
         self.closing = trio.Event()
 
     async def run(self) -> None:
         """Send what is asked for, until cancelled."""
         async with trio.open_nursery() as pumps:
-            for batcher in (self._single, self._bulk, self._reads):
-                pumps.start_soon(batcher.run)
+            pumps.start_soon(self._single.run)
+            pumps.start_soon(self._reads.run)
 
     async def submit(self, submission: Submission) -> Submitted:
         """Store a task. Raises Conflict, QueueFull and MemoryLow."""
@@ -156,25 +157,22 @@ class Gateway:
         closed = self._closed()
         replies: list[Submitted | Refusal] = []
         for packed in self._broker.packed(submissions, closed=closed) if submissions else ():
-            async with turn:
-                reply = await self._bulk(packed)
+            async with turn, self._bulk:
+                reply = await patiently(partial(self._broker.store, packed), seconds=PATIENCE_SECONDS)
             await let_go()
             replies += messages.submitted(packed, reply)
-        stored = iter(self._said(submissions, replies, closed))
+        stored = iter(self._answers(submissions, replies, closed))
         return [next(stored) if isinstance(item, Submission) else item for item in part]
-
-    async def _store_packed(self, calls: list[Packed]) -> list[Sequence[Any]]:
-        return [await self._broker.store(packed) for packed in calls]
 
     async def _store(self, submissions: Sequence[Submission]) -> list[Answer]:
         closed = self._closed()
-        return self._said(submissions, await self._broker.submit(submissions, closed=closed), closed)
+        return self._answers(submissions, await self._broker.submit(submissions, closed=closed), closed)
 
-    def _said(
+    def _answers(
         self, submissions: Sequence[Submission], replies: Sequence[Submitted | Refusal], closed: Collection[str]
     ) -> list[Answer]:
-        """What the store has answered, as it is told here."""
-        self._tell(submissions, replies)
+        """What the store has replied, in the errors of this side. The observer hears of it."""
+        self._observe_submitted(submissions, replies)
         return [
             reply
             if isinstance(reply, Submitted)
@@ -185,7 +183,7 @@ class Gateway:
     async def _read(self, ids: list[str]) -> list[Task | DecodeError | None]:
         return await reading.each(self._broker, ids)
 
-    def _tell(self, submissions: Sequence[Submission], replies: Sequence[Submitted | Refusal]) -> None:
+    def _observe_submitted(self, submissions: Sequence[Submission], replies: Sequence[Submitted | Refusal]) -> None:
         created: dict[str, list[Any]] = defaultdict(list)
         duplicates: dict[str, int] = defaultdict(int)
         for submission, reply in zip(submissions, replies, strict=True):
@@ -227,9 +225,8 @@ def found_state(id: str, state: State | None) -> State:
     return state
 
 
-def in_parts(items: Sequence[Item], *, most: int | None = None) -> list[Sequence[Item]]:
+def in_parts(items: Sequence[Item], *, most: int = MOST_PER_CALL) -> list[Sequence[Item]]:
     """The same items, at most so many together, by default as many as one call may take."""
-    most = most or MOST_PER_CALL
     return [items[first : first + most] for first in range(0, len(items), most)]
 
 

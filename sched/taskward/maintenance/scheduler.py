@@ -77,4 +77,4 @@ def _task(schedule: Schedule, limits: Limits) -> Submission:
 
 
 def _firing(schedule: Schedule, task: Submission, at_ms: int) -> Submission:
-    return Submission(schedule.id_of(at_ms), msgspec.structs.replace(task.spec, run_at_ms=at_ms), chosen=True)
+    return Submission(schedule.id_of(at_ms), msgspec.structs.replace(task.spec, run_at_ms=at_ms))

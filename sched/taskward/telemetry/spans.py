@@ -58,14 +58,12 @@ class Spans(Tracing):
         self._label = label
         self._open: dict[int, _Open] = {}
 
-    def submitting(self, headers: Mapping[str, str], *, priority: str) -> Mapping[str, str]:
+    def submitting(self, priority: str) -> str | None:
         """See Tracing."""
-        if "traceparent" in headers:
-            return headers
         attributes = _messaging("send", priority)
         span = self._tracer.start_span(f"send {priority}", kind=SpanKind.PRODUCER, attributes=attributes)
         span.end()
-        return {**headers, **context_headers(span.get_span_context())}
+        return traceparent(span.get_span_context())
 
     @contextmanager
     def attempt(self, lease: Lease) -> Iterator[Span | None]:
@@ -145,10 +143,9 @@ def remote_context(headers: Mapping[str, str]) -> SpanContext | None:
     return context if context.is_valid else None
 
 
-def context_headers(context: SpanContext) -> dict[str, str]:
-    """The same the other way."""
-    headers = {"traceparent": f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"}
-    return headers | ({"tracestate": context.trace_state.to_header()} if context.trace_state else {})
+def traceparent(context: SpanContext) -> str:
+    """The same the other way, without its state: that stays within a process."""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 def _is_immediate(lease: Lease) -> bool:

@@ -29,12 +29,9 @@ class Tracing:
 
     enabled = False
 
-    def submitting(self, headers: Mapping[str, str], *, priority: str) -> Mapping[str, str]:
-        """The headers a new task is to be stored with: those given, and the context of a PRODUCER span.
-
-        A `traceparent` that the caller chose stays.
-        """
-        return headers
+    def submitting(self, priority: str) -> str | None:
+        """The `traceparent` a new task is to be stored with: that of a PRODUCER span, which has ended."""
+        return None
 
     def attempt(self, lease: Lease) -> AbstractContextManager[Span | None]:
         """A CONSUMER span around one attempt, current while it is entered; the value names it where it is sampled.
