@@ -111,6 +111,24 @@ async def test_what_is_under_way_gets_its_grace_and_no_more(broker: Broker) -> N
             stop.set()
 
 
+async def test_a_stop_does_not_wait_for_a_client_that_reads_nothing_and_has_left(open_api: Open) -> None:
+    """It sends a stream until the API, which cannot answer, takes no more; then it is gone."""
+    line = b'{"type":"noop","payload":"' + b"x" * 100 + b'"}\n'
+    chunk = line * 500
+    with trio.fail_after(30):
+        async with open_api(shutdown_grace_ms=100) as api:
+            stream = await trio.open_tcp_stream("127.0.0.1", api.http.base_url.port or 0)
+            head = b"POST /tasks/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+            await stream.send_all(head + b"Transfer-Encoding: chunked\r\n\r\n")
+            stuck = False
+            while not stuck:
+                with trio.move_on_after(1) as sending:
+                    await stream.send_all(b"%x\r\n" % len(chunk) + chunk + b"\r\n")
+                stuck = sending.cancelled_caught
+            await trio.aclose_forcefully(stream)
+            api.stop.set()
+
+
 def test_every_interface_is_one_socket() -> None:
     with listen("", 0) as listening:
         port = listening.getsockname()[1]

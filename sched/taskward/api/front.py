@@ -5,6 +5,7 @@ and HTTP/1.1 alone.
 """
 
 import logging
+import math
 import re
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +29,7 @@ from taskward.api.service import Service
 _log = logging.getLogger("taskward.api")
 
 SWEEP_SECONDS = 0.25
+GONE_SECONDS = 2.0
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 
@@ -118,7 +120,9 @@ class _Http1(H11Protocol):
     async def handle(self, event: Event) -> None:
         """What hypercorn's server calls with whatever arrives."""
         try:
-            await super().handle(event)
+            # It would tell the app for ever that the client has gone, where nobody hears the app's messages any more.
+            with trio.move_on_after(GONE_SECONDS if isinstance(event, Closed) else math.inf):
+                await super().handle(event)
         except _Refused:
             await self._send_error_response(HTTPStatus.BAD_REQUEST)
             await self.send(Closed())
