@@ -78,7 +78,7 @@ class App:
     ) -> Callable[[Function], Function]:
         """Register a handler: `async def` runs in Trio, `def` in a thread; `asyncio=True` on trio-asyncio,
         `process=True` in a process that can be killed. Raises ConfigError where that does not fit, and for a policy
-        that a submission could not have either.
+        whose numbers are none.
         """
 
         def register(function: Function) -> Function:

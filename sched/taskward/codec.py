@@ -127,6 +127,11 @@ def decode_cancel(stored: bytes) -> tuple[str, int | None]:
         raise DecodeError(f"cancel: {exc}") from exc
 
 
+def storable(text: str) -> str:
+    """With a ? for each half of a surrogate pair, which UTF-8 has no bytes for."""
+    return text.encode(errors="replace").decode()
+
+
 def encode_attempt(attempt: Attempt) -> bytes:
     """One line of a history."""
     return _encoder.encode(attempt)

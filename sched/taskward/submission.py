@@ -126,8 +126,7 @@ def _submission(fields: Fields, limits: Limits, now_ms: int, *, size: int) -> Su
     if " " in fields.type:
         raise InvalidTask("no spaces", pointer="/type")
     priority = fields.priority or limits.default_priority
-    if priority not in limits.priorities:
-        raise InvalidTask(f"one of {', '.join(limits.priorities)}", pointer="/priority")
+    check_priority(priority, limits)
     if fields.id is not None and not _ID.fullmatch(fields.id):
         raise InvalidTask("only A-Z a-z 0-9 _ and -", pointer="/id")
     if size > limits.max_payload_bytes and len(_encode(fields.payload)) > limits.max_payload_bytes:
@@ -222,6 +221,12 @@ def _headers(headers: dict[str, Any]) -> tuple[dict[str, str] | None, str | None
     if _TRACEPARENT.fullmatch(headers.get("traceparent", "")):  # a malformed one is a header like any other
         traceparent = headers.pop("traceparent")
     return headers or None, traceparent
+
+
+def check_priority(priority: str, limits: Limits) -> None:
+    """Raises InvalidTask for one that nobody configured."""
+    if priority not in limits.priorities:
+        raise InvalidTask(f"one of {', '.join(limits.priorities)}", pointer="/priority")
 
 
 def _check_text(pointer: str, text: str) -> None:

@@ -207,3 +207,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     started_us: int
     held_until: float
     created_ms: int = 0
+
+    @property
+    def due_ms(self) -> int:
+        """When the task was to start, as it was submitted."""
+        return self.spec.run_at_ms or self.created_ms + (self.spec.delay_ms or 0)

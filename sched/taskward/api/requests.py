@@ -11,7 +11,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from taskward.api.connection import HttpRequest, RequestBody
 from taskward.api.render import JSON
 from taskward.errors import InvalidTask
-from taskward.submission import Limits, convert, escape, read_object
+from taskward.submission import Limits, check_priority, convert, escape, read_object
 
 MAX_WAIT_SECONDS = 60
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
@@ -58,9 +58,9 @@ def query(kind: type[Struct]) -> Struct:
 
 
 def require_priority(priority: str | None, limits: Limits) -> None:
-    """Raises InvalidTask for one that nobody configured."""
-    if priority is not None and priority not in limits.priorities:
-        raise InvalidTask(f"one of {', '.join(limits.priorities)}", pointer="/priority")
+    """As a submission's, where one is named. Raises InvalidTask."""
+    if priority is not None:
+        check_priority(priority, limits)
 
 
 def preferred_wait() -> int | None:

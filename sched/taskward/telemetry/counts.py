@@ -222,9 +222,7 @@ class Counts:
 
 def _scheduled_seconds(lease: Lease) -> float:
     """How long the task waited for its time. One that was redriven may have been queued much later than that."""
-    spec, created_ms = lease.spec, lease.created_ms
-    due_ms = spec.run_at_ms or created_ms + (spec.delay_ms or 0)
-    return max(0.0, min(due_ms, lease.queued_us / 1000) - created_ms) / 1000
+    return max(0.0, min(lease.due_ms, lease.queued_us / 1000) - lease.created_ms) / 1000
 
 
 class _Type:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import trio
 
+from taskward.codec import storable
 from taskward.task import Lease, Progress, all_headers
 
 _log = logging.getLogger("taskward.handler")
@@ -43,7 +44,7 @@ class Context:
         """
         current, total = float(current), None if total is None else float(total)
         if math.isfinite(current):
-            text = str(message)[:500].encode(errors="replace").decode()
+            text = storable(str(message)[:500])
             self.reported = Progress(current, total if total is not None and math.isfinite(total) else None, text)
 
     def check_cancelled(self) -> None:

@@ -54,9 +54,7 @@ def decision_of(running: Running, outcome: Outcome, defaults: Defaults, *, dice:
 
 def _age(lease: Lease) -> float:
     """Seconds from when the task was due to when it was last queued."""
-    spec = lease.spec
-    due_ms = spec.run_at_ms or lease.created_ms + (spec.delay_ms or 0)
-    return max(0.0, lease.queued_us / 1000 - due_ms) / 1000
+    return max(0.0, lease.queued_us / 1000 - lease.due_ms) / 1000
 
 
 def settlement_of(running: Running, outcome: Outcome, decision: Decision, worker_id: str) -> Settlement:

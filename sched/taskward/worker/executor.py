@@ -99,7 +99,9 @@ def failure(exc: BaseException, running: Running) -> Outcome:
     error = ErrorInfo(
         type(exc).__name__,
         _said(exc)[:MESSAGE_CHARS],
-        _clean("".join(traceback.format_exception(type(exc), exc, _handlers_part(exc, running))))[-TRACEBACK_CHARS:],
+        codec.storable("".join(traceback.format_exception(type(exc), exc, _handlers_part(exc, running))))[
+            -TRACEBACK_CHARS:
+        ],
     )
     match exc:
         case Retry(after=after):
@@ -121,11 +123,6 @@ def _handlers_part(exc: BaseException, running: Running) -> TracebackType | None
 
 def _said(exc: BaseException) -> str:
     try:
-        return _clean(str(exc))
+        return codec.storable(str(exc))
     except Exception:  # noqa: BLE001 - __str__ of a handler's own class
         return "<its text cannot be had>"
-
-
-def _clean(text: str) -> str:
-    """With a ? for each half of a surrogate pair, which UTF-8 has no bytes for."""
-    return text.encode(errors="replace").decode()
