@@ -29,7 +29,7 @@ async def test_a_claim_is_a_lease_a_record_and_a_token(rig: Rig) -> None:
         "record": {"a": record("R", token=lease.token, worker="w1", queued=queued, started=rig.clock.ms)},
         "running": {"a": rig.clock.ms + TERMS.lease_ms},
         "fence": str(lease.token),
-        "claims": {"w1": f"7 a {lease.token}"},
+        "claims": {"w1": f"7 {lease.token - 1} a"},
         "workers_seen": {"w1": rig.clock.ms},
         "wake": ["1"],
     }

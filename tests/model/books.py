@@ -169,10 +169,10 @@ def _of_tasks(tasks: Sequence[Held], priorities: Sequence[str]) -> Contents:
     return found
 
 
-def _of_claims(claims: Mapping[str, tuple[int, Iterable[tuple[str, int]]]]) -> dict[str, str]:
+def _of_claims(claims: Mapping[str, tuple[int, Sequence[tuple[str, int]]]]) -> dict[str, str]:
     """What each worker's last claim was, as text."""
     return {
-        worker: " ".join([str(number), *(f"{id} {token}" for id, token in granted)])
+        worker: " ".join([str(number), *(str(token - 1) for _, token in granted[:1]), *(id for id, _ in granted)])
         for worker, (number, granted) in claims.items()
     }
 

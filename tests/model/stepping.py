@@ -77,22 +77,23 @@ def choose(books: Books, wanted: int, shares: Sequence[int]) -> list[Held]:
 
 
 def lease(books: Books, worker: str, number: int, chosen: Sequence[Held]) -> tuple[tuple[Claimed, ...], int]:
-    claims = []
+    claims, granted = [], []
     if chosen:
         books.fence = max(books.fence, books.now_us)
     for task in chosen:
+        books.fence += 1
+        granted.append((task.id, books.fence))
         before = task.record or NEVER_RAN
         fixed = {"priority": task.priority, "queued_us": task.score, "cause": None}
         if task.start_by is not None and task.start_by <= books.now_ms:
             ended = {"state": "E", "token": 0, "finished_ms": books.now_ms, "worker": "", "started_ms": None}
             task.moved("done", books.now_ms + books.terms.result_ttl_ms, **fixed, **ended)
             continue
-        books.fence += 1
         begun = {"state": "R", "token": books.fence, "finished_ms": None, "started_ms": books.now_ms}
         claims.append(Claimed(task.id, books.fence, before.attempt + 1, task.score))
         more = {"worker": worker, "attempt": before.attempt + 1}
         task.moved("running", books.now_ms + books.terms.lease_ms, **fixed, **begun, **more)
-    books.claims[worker] = (number, tuple((claim.id, claim.token) for claim in claims))
+    books.claims[worker] = (number, tuple(granted))
     return tuple(claims), len(chosen) - len(claims)
 
 

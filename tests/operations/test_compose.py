@@ -73,10 +73,15 @@ def test_the_lack_of_authentication_is_said_where_it_is_set():
     assert any("NO AUTHENTICATION" in line for line in before)
 
 
-def test_the_store_can_lose_nothing_it_has_acknowledged():
+def test_the_store_can_lose_nothing_it_has_acknowledged_and_is_set_up_as_the_embedded_one():
     command = SERVICES["valkey"]["command"]
     options = dict(zip(command[1::2], command[2::2], strict=True))
-    assert options == {"--appendonly": "yes", "--appendfsync": "always", "--maxmemory-policy": "noeviction"}
+    assert options == {
+        "--appendonly": "yes",
+        "--appendfsync": "always",
+        "--maxmemory-policy": "noeviction",
+        "--zset-max-listpack-entries": "0",
+    }
     assert any(volume.endswith(":/data") for volume in SERVICES["valkey"]["volumes"])
 
 

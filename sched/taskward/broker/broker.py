@@ -73,7 +73,7 @@ class Broker:
         self.connection = connection
         self.keys = Keys(queue, priorities)
         self.priorities = tuple(priorities)
-        self._index = {name: str(n) for n, name in enumerate(self.priorities, 1)}
+        self._index = {name: n for n, name in enumerate(self.priorities, 1)}
         self._terms = terms
         self._limits = depth_limits(terms.max_queue_depth, len(self.priorities))
         self._observe = observe
@@ -156,18 +156,19 @@ class Broker:
         limits = self._limits
         if closed:
             limits = [-1 if n in closed else limit for n, limit in zip(self.priorities, limits, strict=True)]
-        tasks: list[str] = []
+        tasks: list[str | int] = []
         for submission in submissions:
-            tasks += messages.submission_texts(submission, priority=self._index[submission.spec.priority])
-        text = msgspec.msgpack.encode(tasks)
-        if len(text) > LARGEST_CALL and len(submissions) > 1:
+            tasks += messages.submission_fields(submission, priority=self._index[submission.spec.priority])
+        terms = self._terms
+        argument = msgspec.msgpack.encode((terms.idempotency_ttl_ms, terms.wait_replicas, limits, tasks))
+        if len(argument) > LARGEST_CALL and len(submissions) > 1:
             half = len(submissions) // 2
             return self.packed(submissions[:half], closed=closed) + self.packed(submissions[half:], closed=closed)
-        return [Packed(submissions, [self._terms.idempotency_ttl_ms, self._terms.wait_replicas, *limits, text])]
+        return [Packed(submissions, argument)]
 
     async def store(self, packed: Packed) -> Sequence[Any]:
         """The second: there and back. The third is `messages.submitted`."""
-        reply: Sequence[Any] = await self.call("submit", packed.arguments, replicas=self._terms.wait_replicas)
+        reply: Sequence[Any] = await self.call("submit", [packed.argument], replicas=self._terms.wait_replicas)
         return reply
 
     async def step(
@@ -187,13 +188,13 @@ class Broker:
         """
         sent = trio.current_time()
         terms = self._terms
-        args: list[Argument] = [worker, number, terms.lease_ms, terms.result_ttl_ms, wanted, len(settlements), *shares]
-        for settlement in settlements:
-            args += messages.settlement_arguments(settlement)
+        fields, texts = messages.settlement_arguments(settlements)
+        asked = (worker, number, terms.lease_ms, terms.result_ttl_ms, wanted, self.priorities, shares, fields)
         asleep = min(asleep, terms.lease_ms / 1000 * SLEEP_SHARE)
-        now_us, wait_ms, expired, verdicts, *claims = await self.call("step", args, asleep=asleep)
+        reply = await self.call("step", [msgspec.msgpack.encode(asked), *texts], asleep=asleep)
+        now_us, wait_ms, expired, verdicts, *claims = reply
         held_until = sent + terms.lease_ms / 1000 * TRUSTED_SHARE
-        leases, broken = messages.claimed(claims, started_us=int(now_us), held_until=held_until)
+        leases, broken = messages.claimed(claims, started_us=now_us, held_until=held_until)
         return Step(verdicts.decode(), leases, broken, expired, None if wait_ms < 0 else wait_ms / 1000)
 
     async def extend(self, leases: Sequence[Lease]) -> list[str]:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, assert_never
 import msgspec
 
 from taskward import codec
-from taskward.broker.connection import Argument
 from taskward.errors import DecodeError, InvalidTask
 from taskward.events import PrioritySample
 from taskward.policy.retry import Bury, Cancel, Complete, Decision, Release, RetryIn
@@ -22,10 +21,10 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
 
 
 class Packed(NamedTuple):
-    """Submissions, and the arguments with which they go to submit.lua."""
+    """Submissions, and the argument with which they go to submit.lua."""
 
     submissions: Sequence[Submission]
-    arguments: list[Argument]
+    argument: bytes
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -49,7 +48,7 @@ class Step(msgspec.Struct, frozen=True):
     wait: float | None
 
 
-def submission_texts(submission: Submission, *, priority: str) -> tuple[str, ...]:
+def submission_fields(submission: Submission, *, priority: int) -> tuple[str | int, ...]:
     """What submit.lua takes of a task; `priority` is the number of its priority."""
     spec = submission.spec
     return (
@@ -93,20 +92,36 @@ def _submitted(code: str, submission: Submission, holders: Iterator[bytes], wait
             return Refusal(submission.id, False, waiting, submission.late)
 
 
-def settlement_arguments(settlement: Settlement) -> tuple[Argument, ...]:
-    """What step.lua takes of a settlement."""
-    lease, line = settlement.lease, settlement.line
-    match settlement.decision:
+def settlement_arguments(settlements: Sequence[Settlement]) -> tuple[list[str | int], list[bytes]]:
+    """What step.lua takes of settlements: their fields, and the texts that these name by number."""
+    fields: list[str | int] = []
+    texts: list[bytes] = []
+
+    def numbered(text: bytes) -> int:
+        if not text:
+            return 0
+        texts.append(text)
+        return len(texts)
+
+    for lease, decision, line in map(msgspec.structs.astuple, settlements):
+        verb, argument, result = _verb(decision)
+        fields += (lease.id, str(lease.token), verb, argument, numbered(result), numbered(line))
+    return fields, texts
+
+
+def _verb(decision: Decision) -> tuple[str, str, bytes]:
+    """-> its letter, its argument, the result to keep."""
+    match decision:
         case Complete(result):
-            return (lease.id, lease.token, "S", "", b"" if result == b"null" else result, line)
+            return "S", "", b"" if result == b"null" else result
         case RetryIn(seconds, counted=counted):
-            return (lease.id, lease.token, "T" if counted else "U", round(seconds * 1000), "", line)
+            return "T" if counted else "U", str(round(seconds * 1000)), b""
         case Bury():
-            return (lease.id, lease.token, "D", "", "", line)
+            return "D", "", b""
         case Cancel(cause):
-            return (lease.id, lease.token, "C", cause, "", line)
+            return "C", cause, b""
         case Release():
-            return (lease.id, lease.token, "Q", "", "", line)
+            return "Q", "", b""
         case _ as never:
             assert_never(never)
 
@@ -117,22 +132,28 @@ def claimed(
     """step.lua's claims -> the leases, and those whose tasks cannot be read, with why."""
     leases: list[Lease] = []
     broken: list[tuple[Lease, DecodeError]] = []
-    for at in range(0, len(claims), 5):
-        id, stored, token, attempt, queued_us = claims[at : at + 5]
+    if not claims:
+        return leases, broken
+    token, *texts, specs = claims
+    ids, attempts, queued = (text.decode().split() for text in texts)
+    for id, attempt, queued_us, stored in zip(ids, attempts, queued, specs, strict=True):
+        token += 1
+        if attempt == "0":
+            continue
         error = None
         try:
-            spec = codec.decode_spec(stored)
+            spec = codec.decode_spec(stored or b"")
         except DecodeError as exc:
             error, spec = exc, Spec(type="")
         lease = Lease(
-            id=id.decode(),
+            id=id,
             spec=spec,
-            token=int(token),
+            token=token,
             attempt=int(attempt),
             queued_us=int(queued_us),
             started_us=started_us,
             held_until=held_until,
-            created_ms=codec.created_ms(stored),
+            created_ms=codec.created_ms(stored or b""),
         )
         if error is None:
             leases.append(lease)

@@ -51,7 +51,7 @@ def load(name: str) -> Script:
 def _locals(named: tuple[str, ...], families: tuple[str, ...]) -> list[str]:
     lines = []
     if named:
-        lines.append(f"local {', '.join(named)} = {', '.join(f'KEYS[{i}]' for i in range(1, len(named) + 1))}")
+        lines.append(f"local {', '.join(named)} = unpack(KEYS)")
     if families:
         lines.append(f"local P = (#KEYS - {len(named)}) / {len(families)}")
         for n, family in enumerate(families):

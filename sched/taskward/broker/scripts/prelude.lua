@@ -16,8 +16,8 @@ local function add(list, ...)
   for _, value in ipairs({...}) do list[#list + 1] = value end
 end
 
--- The end of a family key's name is the priority it belongs to.
-local function priority_of(key) return string.match(key, '[^:]+$') end
+-- The end of a family key's name is the priority it belongs to. From the front: Lua looks for an end from every place.
+local function priority_of(key) return string.match(key, '.*:(.+)') end
 
 -- A record is ten fields between bars (codec.py). nil where the text is not one.
 local function parse_record(text)
@@ -44,13 +44,6 @@ end
 -- What `cancel` holds of a task, "<cause> <ms of the request>" (codec.py). -> both; nothing where it holds nothing
 local function cause_of(text)
   if text then return string.match(text, '^(%S+) ?(%d*)$') end
-end
-
--- The head of a spec is "<start_by_ms>,<created_ms>,<due_ms>,<traceparent>;" (codec.py); most tasks have no start_by.
-local COMMA = 44
-local function start_by(text)
-  if string.byte(text) == COMMA then return nil end
-  return tonumber(string.match(text, '^%d+'))
 end
 
 -- Lua hands a few thousand arguments to a command at most.
