@@ -68,7 +68,7 @@ async def attempt(
     if submission.late is not None:
         raise submission.late
     lease = _lease(submission, config, number=number)
-    running = running_of(lease, app, Defaults.of(config))
+    running = running_of(lease, app, Defaults.of(config), claimed=trio.current_time())
     outcome = await _outcome(running, config, cancel_after)
     return _ended(running, outcome, config)
 

@@ -31,9 +31,8 @@ def has_changed(monkeypatch, change):
         monkeypatch.delattr(_view_instrument_match, "_hash_attributes")
     elif change == "a key means another series":
         monkeypatch.setattr(_view_instrument_match, "_hash_attributes", object)
-    elif change == "more is looked at":
-        aggregate = aggregation.aggregate
-        monkeypatch.setattr(aggregation, "aggregate", lambda self, m, sample=True: aggregate(self, m, m.context))
+    elif change == "its buckets are made otherwise":
+        monkeypatch.delattr(aggregation, "_get_empty_bucket_counts")
     elif change == "it counts elsewhere":
         monkeypatch.setattr(aggregation, "aggregate", lambda self, measurement, sample=True: None)
 
@@ -44,7 +43,7 @@ def has_changed(monkeypatch, change):
         "a method is gone",
         "a function is gone",
         "a key means another series",
-        "more is looked at",
+        "its buckets are made otherwise",
         "it counts elsewhere",
     ],
 )

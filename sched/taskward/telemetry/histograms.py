@@ -7,7 +7,7 @@ which costs ten times as much and shows a series from its first value on instead
 # ruff: noqa: SLF001 - the one place that knows the SDK from inside
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Protocol
 
@@ -23,7 +23,6 @@ from taskward.telemetry.instruments import Instrument
 from taskward.telemetry.tracing import Span
 
 Labels = tuple[str, ...]
-Aggregate = Callable[[Any, bool], None]
 
 
 class Record(Protocol):
@@ -49,55 +48,30 @@ class Histogram(dict[Labels, Record]):
 
     def __missing__(self, labels: Labels) -> Record:
         attributes = dict(zip(self._names, labels, strict=True))
-        aggregates = _aggregations(self._made, attributes) if can_bind() else ()
-        record = self[labels] = _record(self._made, attributes, aggregates)
+        aggregations = _aggregations(self._made, attributes) if can_bind() else ()
+        record = self[labels] = _record(self._made, attributes, aggregations)
         return record
 
 
-def _record(histogram: metrics.Histogram, attributes: dict[str, str], aggregates: tuple[Aggregate, ...]) -> Record:
+def _record(histogram: metrics.Histogram, attributes: dict[str, str], aggregations: tuple[Any, ...]) -> Record:
     def in_public(value: float, span: Span | None = None, /, *, times: int = 1) -> None:
         for _ in range(times):
             histogram.record(value, attributes, _NO_SPAN if span is None else _context(span))
 
-    if not aggregates:
-        return in_public
-    aggregate, *others = aggregates
-    measured = _Measured()
-
     def bound(value: float, span: Span | None = None, /, *, times: int = 1) -> None:
-        if span is None:
-            measured.value = value
-            aggregate(measured, False)
-            for other in others:
-                other(measured, False)
-            if times > 1:
-                for each in aggregates:
-                    _repeat(each, measured, times - 1)
-        else:
+        if span is not None:
             in_public(value, span, times=times)
+            return
+        for aggregation in aggregations:
+            with aggregation._lock:
+                if aggregation._value is None:
+                    aggregation._value = aggregation._get_empty_bucket_counts()
+                aggregation._sum += times * value
+                aggregation._value[bisect_left(aggregation._boundaries, value)] += times
 
-    return bound
-
-
-class _Measured:
-    """All that an aggregation looks at of a measurement that is no exemplar. One serves a series for ever."""
-
-    __slots__ = ("value",)
-
-    value: float
-
-
-def _repeat(aggregate: Any, measured: _Measured, times: int) -> None:
-    """Tell a value again, so many times."""
-    aggregation = aggregate.__self__
-    boundaries = getattr(aggregation, "_boundaries", None)
-    if boundaries is None:  # it drops what it is told, or has other buckets
-        for _ in range(times):
-            aggregate(measured, False)
-        return
-    with aggregation._lock:
-        aggregation._sum += times * measured.value
-        aggregation._value[bisect_left(boundaries, measured.value)] += times
+    # Where there are no buckets, it drops what it is told, or somebody has asked for another kind of histogram.
+    buckets = [hasattr(aggregation, "_boundaries") for aggregation in aggregations]
+    return bound if buckets and all(buckets) else in_public
 
 
 @cache
@@ -108,16 +82,16 @@ def can_bind() -> bool:
     histogram = provider.get_meter("trial").create_histogram("trial", explicit_bucket_boundaries_advisory=[1.0])
     try:
         histogram.record(2.0, labels)
-        aggregates = _aggregations(histogram, labels)
-        _record(histogram, labels, aggregates)(0.5, times=2)
+        aggregations = _aggregations(histogram, labels)
+        _record(histogram, labels, aggregations)(0.5, times=2)
         data: Any = reader.get_metrics_data()
         (found,) = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
     except Exception:  # noqa: BLE001 - the inside of a library may change in any way, and there is another way
         return False
-    return aggregates != () and (found.attributes, found.bucket_counts, found.sum) == (labels, (2, 1), 3.0)
+    return aggregations != () and (found.attributes, found.bucket_counts, found.sum) == (labels, (2, 1), 3.0)
 
 
-def _aggregations(histogram: metrics.Histogram, attributes: dict[str, str]) -> tuple[Aggregate, ...]:
+def _aggregations(histogram: metrics.Histogram, attributes: dict[str, str]) -> tuple[Any, ...]:
     """What a value of this series is to be told: one aggregation for each reader of the provider.
 
     None where a reader sends deltas, for which it takes new aggregations every time, and none where OTEL_SDK_DISABLED.
@@ -131,7 +105,7 @@ def _aggregations(histogram: metrics.Histogram, attributes: dict[str, str]) -> t
     matches = [match for reader in readers for match in reader._get_or_init_view_instrument_match(histogram)]
     if any(match._reset_on_collect for match in matches):
         return ()
-    return tuple(_aggregation(match, _hash_attributes(attributes), attributes).aggregate for match in matches)
+    return tuple(_aggregation(match, _hash_attributes(attributes), attributes) for match in matches)
 
 
 def _aggregation(match: Any, key: object, attributes: dict[str, str]) -> Any:

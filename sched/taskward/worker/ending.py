@@ -33,10 +33,11 @@ class Defaults(NamedTuple):
         return self.timeout
 
 
-def running_of(lease: Lease, app: App, defaults: Defaults) -> Running:
-    """A claimed task, with the handler and the time it has."""
-    handler = app.handlers.get(lease.spec.type)
-    return Running(lease, handler, label=app.label(lease.spec.type), timeout=defaults.timeout_of(lease.spec, handler))
+def running_of(lease: Lease, app: App, defaults: Defaults, *, claimed: float) -> Running:
+    """A task claimed at that moment, with the handler and the time it has."""
+    spec, handler = lease.spec, app.handlers.get(lease.spec.type)
+    timeout = defaults.timeout_of(spec, handler)
+    return Running(lease, handler, label=app.label(spec.type), timeout=timeout, claimed=claimed)
 
 
 def decision_of(running: Running, outcome: Outcome, defaults: Defaults, *, dice: float) -> Decision:

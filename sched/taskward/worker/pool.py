@@ -267,9 +267,10 @@ class Pool:
                 )
 
     def _hand_out(self, step: Step, claim: _Claim) -> None:
+        now = trio.current_time()
         for lease in step.leases:
             self._free -= 1
-            self.held[lease.token] = running = running_of(lease, self._app, self._defaults)
+            self.held[lease.token] = running = running_of(lease, self._app, self._defaults, claimed=now)
             if self._claiming:
                 self._send.send_nowait(running)
             else:
@@ -322,7 +323,7 @@ class Pool:
         self._kick.set()
 
     def _bury_unreadable(self, lease: Lease, error: DecodeError) -> None:
-        running = Running(lease, None, label=self._app.label(""), timeout=0.0)
+        running = Running(lease, None, label=self._app.label(""), timeout=0.0, claimed=trio.current_time())
         running.exited = True
         self.held[lease.token] = running
         outcome = Failed(ErrorInfo("DecodeError", str(error)), "undecodable", retryable=False)

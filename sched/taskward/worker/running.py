@@ -41,12 +41,12 @@ class Running:
     thread_id: int | None = None
     trio_task: trio.lowlevel.Task | None = None
 
-    def __init__(self, lease: Lease, handler: Handler | None, *, label: str, timeout: float) -> None:
+    def __init__(self, lease: Lease, handler: Handler | None, *, label: str, timeout: float, claimed: float) -> None:
         self.lease = lease
         self.handler = handler
         self.label = label
         self.timeout = timeout
-        self.claimed = self.began = trio.current_time()
+        self.claimed = self.began = claimed
         self.ends_at = math.inf
         self.held_until = lease.held_until
 
