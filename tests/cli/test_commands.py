@@ -5,8 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -19,51 +17,9 @@ from taskward.cli.remote import describe_problem
 from taskward.cli.task_text import lines_of
 from taskward.cli.tasks import submission, table
 from taskward.errors import BrokerUnavailable, ConfigError
+from tests.cli.stub_api import GONE
 
-GONE = 0  # instead of a status: the connection ends without an answer
 TASK = {"id": "t1", "state": "succeeded", "terminal": True, "type": "echo", "priority": "low", "attempt": 1}
-
-
-class Api(HTTPServer):
-    """Answers what it was told to, and keeps what it was asked."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Asked)
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self.asked = []
-        self.answers = {}
-
-
-class Asked(BaseHTTPRequestHandler):
-    server: Api
-
-    def do_GET(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.asked.append((self.command, self.path, json.loads(body or "null"), self.headers["Authorization"]))
-        status, answer = self.server.answers[self.command, self.path.partition("?")[0]]
-        if callable(answer):
-            status, answer = answer()
-        if status == GONE:
-            return
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
-
-    do_POST = do_GET  # noqa: N815 - http.server's names
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def api(monkeypatch):
-    with Api() as server:
-        monkeypatch.setenv("TASKWARD_URL", server.url)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_submit_sends_what_was_said_and_prints_the_id(api, capsys, monkeypatch):

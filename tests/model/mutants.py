@@ -214,7 +214,7 @@ MUTANTS = [
     Mutant("step", "a due task is lost", "call('ZADD', ready[p], unpack(arrivals))"),
     Mutant("step", "a due task stays", "call('ZREM', source, unpack(gone))"),
     Mutant("step", "a task starts before it is due", "'-inf', now_text, 'BYSCORE'", "'-inf', '+inf', 'BYSCORE'"),
-    Mutant("step", "a due task jumps the queue", "tonumber(due[i + 1]) * 1000", "tonumber(due[i + 1])"),
+    Mutant("step", "a due task jumps the queue", "tonumber(due[i + 1]) * 1000)", "tonumber(due[i + 1]))"),
     Mutant(
         "step", "retries are not promoted", "in ipairs({scheduled[p], retry[p]}) do", "in ipairs({scheduled[p]}) do"
     ),

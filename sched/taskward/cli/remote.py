@@ -29,11 +29,14 @@ class ApiAway(RequestFailed):
 
 
 class Remote:
-    """The API at `url`. Raises ConfigError where that is no address, or `token` no token."""
+    """The API at `url`, which may take so many seconds for an answer.
 
-    def __init__(self, url: str, *, token: str = "") -> None:
+    Raises ConfigError where that is no address, or `token` no token.
+    """
+
+    def __init__(self, url: str, *, token: str = "", seconds: float = CALL_SECONDS) -> None:
         self._url = url
-        self._connection, self._prefix = connection_to(url, seconds=CALL_SECONDS)
+        self._connection, self._prefix = connection_to(url, seconds=seconds)
         self._headers = {"Authorization": f"Bearer {_checked(token)}"} if token.strip() else {}
 
     def call(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None) -> Any:

@@ -1,7 +1,7 @@
-"""A task of the API as text for people. Pure; what a handler wrote cannot move the terminal's cursor."""
+"""What the API answers as text for people. Pure; what a handler wrote cannot move the terminal's cursor."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,13 +12,13 @@ Fields = Mapping[str, Any]
 
 def lines_of(task: Fields) -> list[str]:
     """The body of GET /tasks/{id} as lines: what is set of its fields, the last error, then its attempts."""
-    lines = [f"{label:<{LABEL_WIDTH}}{_printable(text)}" for label, text in _facts(task) if text]
+    lines = [f"{label:<{LABEL_WIDTH}}{printable(text)}" for label, text in _facts(task) if text]
     if error := task.get("last_error"):
         lines += ["", "last error"]
-        lines += [f"  {_printable(line)}" for line in (error.get("traceback") or _summary(error)).splitlines()]
+        lines += [f"  {printable(line)}" for line in (error.get("traceback") or _summary(error)).splitlines()]
     if attempts := task.get("attempts"):
         lines += ["", "attempts"]
-        lines += [f"  {_printable(_attempt(attempt))}" for attempt in attempts]
+        lines += [f"  {printable(_attempt(attempt))}" for attempt in attempts]
     return lines
 
 
@@ -70,5 +70,17 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _printable(text: str) -> str:
+def aligned(rows: Iterable[Sequence[str]], *, left: int | None = None) -> list[str]:
+    """Lines with a row each, columns as wide as what is in them; from number `left` on, numbers: to the right."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = [str.ljust if left is None or n < left else str.rjust for n in range(len(widths))]
+    return [
+        "  ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def printable(text: str) -> str:
+    """Without what would move a terminal's cursor."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

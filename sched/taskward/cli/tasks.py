@@ -1,4 +1,4 @@
-"""The commands about tasks: submit, get, cancel, list, dlq. Each is one or a few requests to the API."""
+"""The commands that ask the API: submit, get, cancel, list, dlq, top."""
 
 import argparse
 import json
@@ -12,14 +12,17 @@ from urllib.parse import quote
 
 import msgspec
 
-from taskward.cli.remote import ApiAway, Remote, RequestFailed
-from taskward.cli.task_text import lines_of
+from taskward.cli import top
+from taskward.cli.remote import CALL_SECONDS, ApiAway, Remote, RequestFailed
+from taskward.cli.task_text import aligned, lines_of
 from taskward.errors import ConfigError
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
 Run = Callable[[argparse.Namespace], int]
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+# Who watches wants to see that nobody answers.
+LOOK_SECONDS = 5.0
 # The longest the API waits in one request.
 LONGEST_WAIT_SECONDS = 60.0
 # Before it is asked again where it answered sooner than it was asked to: it is being restarted.
@@ -58,6 +61,9 @@ def add_commands(commands: Commands) -> None:
     )
     redrive.add_argument("--canary-failures", type=int, metavar="N", help="so many of the first may fail")
     redrive.add_argument("--canary-seconds", type=_number, metavar="S", help="so long they may take, 60 at most")
+    watch = _add("top", commands, _top, "watch depths, rates and workers until Ctrl-C")
+    watch.add_argument("--every", type=_number, metavar="S", default=2.0, help="seconds between looks (%(default)g)")
+    watch.add_argument("--once", action="store_true", help="print one look, as where the output is no terminal")
 
 
 def _add_submit(commands: Commands) -> None:
@@ -204,10 +210,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def table(tasks: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Lines with one task each, under a head; columns as wide as what is in them."""
-    rows = [COLUMNS, *(tuple(str(task.get(name, "")) for name in COLUMNS) for task in tasks)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    """Lines with one task each, under a head."""
+    return aligned([COLUMNS, *(tuple(str(task.get(name, "")) for name in COLUMNS) for task in tasks)])
 
 
 def _redrive(options: argparse.Namespace) -> int:
@@ -223,12 +227,16 @@ def _redrive(options: argparse.Namespace) -> int:
 _REDRIVEN = ("type", "priority", "limit", "per_second", "canary", "canary_failures", "canary_seconds")
 
 
-def _remote(options: argparse.Namespace) -> Remote:
+def _top(options: argparse.Namespace) -> int:
+    return top.run(_remote(options, seconds=LOOK_SECONDS), every=options.every, once=options.once)
+
+
+def _remote(options: argparse.Namespace, *, seconds: float = CALL_SECONDS) -> Remote:
     try:
         msgspec.json.encode([value for value in vars(options).values() if not callable(value)])
     except UnicodeError:
         raise ConfigError("an argument is not UTF-8") from None
-    return Remote(options.url, token=os.environ.get("TASKWARD_TOKEN", ""))
+    return Remote(options.url, token=os.environ.get("TASKWARD_TOKEN", ""), seconds=seconds)
 
 
 def _path(task_id: str) -> str:

@@ -137,7 +137,7 @@ if call('EXISTS', unpack(scheduled)) + call('EXISTS', unpack(retry)) > 0 then
         local arrivals, gone = {}, {}
         for i = 1, #due, 2 do
           gone[#gone + 1] = due[i]
-          add(arrivals, tonumber(due[i + 1]) * 1000, due[i])
+          add(arrivals, math.floor(tonumber(due[i + 1]) * 1000), due[i])
         end
         call('ZREM', source, unpack(gone))
         call('ZADD', ready[p], unpack(arrivals))
