@@ -146,8 +146,10 @@ def test_no_line_is_wider_than_the_terminal_and_none_below_its_end(serving):
     assert drawn[-1] == ""
 
 
-def test_what_others_have_named_cannot_move_the_cursor(serving):
+def test_what_others_have_named_cannot_move_the_cursor(serving, capsys):
     serving.answers["GET", "/workers"] = (200, {"workers": [WORKERS[0] | {"id": "w\x1b[2J"}]})
+    assert main(["top", "--once"]) == 0
+    assert "w\\x1b[2J" in capsys.readouterr().out
     terminal = Terminal("top", "--every", "0.05")
     terminal.until("w\\x1b[2J")
     assert terminal.close() == 0

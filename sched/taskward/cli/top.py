@@ -18,7 +18,7 @@ HOME, REST_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 def run(api: Remote, *, every: float, once: bool) -> int:
     """Draw until Ctrl-C; once where that is asked for, or nobody watches. -> the exit code. Raises RequestFailed."""
     if once or not sys.stdout.isatty():
-        print("\n".join(_look(api)))
+        print("\n".join(map(printable, _look(api))))
         return 0
     seen: list[str] = []
     try:
