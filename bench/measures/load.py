@@ -1,6 +1,7 @@
 """Waits and answers while a worker is busy."""
 
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -45,11 +46,14 @@ def under_load(setup: Setup) -> list[Reading]:
         waits = trio.run(_submit_steadily, on, rate, seconds)
         with _looking(worker.port, "/metrics", looks) as scrapes, _looking(api.port, "/metrics/summary", looks) as asks:
             trio.run(_submit_steadily, on, rate, LOOK_SECONDS * looks)
+    each_second = [percentile(second, 99) for second in waits.in_seconds()]
     return [
         Reading("sustained, no-op, concurrency 100, with a submitter", "tasks/s", maximum),
         Reading("at 70 %: reached", "tasks/s", waits.rate),
         Reading("at 70 %: submit to start, p50", "ms", percentile(waits.milliseconds, 50)),
         Reading("at 70 %: submit to start, p99", "ms", percentile(waits.milliseconds, 99)),
+        Reading("at 70 %: submit to start, p99 of a second, median", "ms", statistics.median(each_second)),
+        Reading("at 70 %: submit to start, p99 of the worst second", "ms", max(each_second)),
         Reading("at 70 %: scrape, p99", "ms", scrapes["p99_ms"]),
         Reading("at 70 %: GET /metrics/summary, p99", "ms", asks["p99_ms"]),
     ]
@@ -99,11 +103,19 @@ def burn(setup: Setup) -> list[Reading]:
 
 
 class Steady:
-    """Tasks submitted at a rate, and the waits of some of them."""
+    """Tasks submitted at a rate, and the waits of some of them, in the order in which they were submitted."""
 
     def __init__(self) -> None:
         self.rate = 0.0
         self.milliseconds: list[float] = []
+        self.sent_ns: list[int] = []
+
+    def in_seconds(self) -> list[list[float]]:
+        """The waits by the second in which the task was submitted, empty seconds left out."""
+        seconds: dict[int, list[float]] = {}
+        for sent, wait in zip(self.sent_ns, self.milliseconds, strict=True):
+            seconds.setdefault((sent - self.sent_ns[0]) // 10**9, []).append(wait)
+        return list(seconds.values())
 
 
 async def _sustained(on: Server, seconds: float) -> float:
@@ -141,6 +153,7 @@ async def _submit_steadily(on: Server, rate: float, seconds: float) -> Steady:
         steady.rate = (on.done() - before) / (trio.current_time() - began)
     until_done(on, before + submitted)
     started = on.client.hmget(KEYS("result"), list(sent))
+    steady.sent_ns = list(sent.values())
     steady.milliseconds = [(int(at or 0) - sent[id]) / 1e6 for id, at in zip(sent, started, strict=True)]
     return steady
 

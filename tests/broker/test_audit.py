@@ -107,13 +107,21 @@ async def test_an_ended_task_in_no_place_is_kept_for_its_time(rig: Rig) -> None:
     (lease,) = await rig.running("a")
     await rig.settle(lease, Complete(b"1"))
     rig.store.client.delete(rig.store.key("done"))
-    records = rig.store["record"]
+    records = rig.store["ended"]
     rig.clock.move(ms=7)
     assert await rig.broker.audit(["a"], repair=True) == [("a", "missing_place", "kept")]
     contents = rig.store.read()
     assert contents["done"] == {"a": rig.clock.ms + TERMS.result_ttl_ms}
-    assert contents["record"] == records
+    assert contents["ended"] == records
     assert {"ready:high", "ready:low"}.isdisjoint(contents)
+
+
+async def test_two_records_are_reported_and_left(rig: Rig) -> None:
+    await rig.running("a")
+    rig.store.client.hset(rig.store.key("ended"), "a", record("S"))
+    before = rig.store.read()
+    assert await rig.broker.audit(["a"], repair=True) == [("a", "stale_record", "left")]
+    assert rig.store.read() == before
 
 
 @pytest.mark.parametrize("second", ["running", "done", "scheduled:high", "retry:low", "dead:low", "ready:low"])

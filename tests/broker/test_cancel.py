@@ -18,7 +18,7 @@ async def test_a_task_that_never_ran(rig: Rig, fields: dict[str, object]) -> Non
     priority = str(fields.get("priority", "high"))
     assert rig.store.read() == {
         "spec": specs,
-        "record": {"a": record("C", priority, attempt=0, queued=rig.clock.us, finished=rig.clock.ms, cause="user")},
+        "ended": {"a": record("C", priority, attempt=0, queued=rig.clock.us, finished=rig.clock.ms, cause="user")},
         "done": {"a": rig.clock.ms + TERMS.result_ttl_ms},
         "wake": ["1"],
     }
@@ -31,7 +31,8 @@ async def test_a_task_that_waits_for_its_next_attempt(rig: Rig) -> None:
     rig.clock.move(ms=10)
     assert await rig.broker.cancel("a", cause="user") is State.CANCELLED
     contents = rig.store.read()
-    assert contents["record"]["a"] == record(
+    assert "record" not in contents
+    assert contents["ended"]["a"] == record(
         "C", worker="w1", queued=lease.queued_us, started=started, finished=rig.clock.ms, cause="user"
     )
     assert contents["history"] == {"a": '{"n":1}\n'}

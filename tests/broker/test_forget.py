@@ -20,7 +20,7 @@ async def _full_life(rig: Rig, id: str, *, dead: bool = False) -> None:
 
 async def test_an_ended_task_leaves_every_key(rig: Rig) -> None:
     await _full_life(rig, "a")
-    assert {"spec", "record", "done", "result", "history", "progress", "idempotency"} <= set(rig.store.read())
+    assert {"spec", "ended", "done", "result", "history", "progress", "idempotency"} <= set(rig.store.read())
     rig.clock.move(ms=TERMS.result_ttl_ms)
     assert await rig.broker.forget() == 2  # the task and its key
     assert set(rig.store.read()) == {"fence", "claims", "workers_seen", "wake"}

@@ -106,7 +106,8 @@ async def test_a_task_that_was_to_be_cancelled_is(rig: Rig) -> None:
     a, b = (codec.decode_history(contents["history"][id].encode()) for id in "ab")
     assert (a[0].cancelled_ms, b[0].cancelled_ms) == (asked, None)
     assert contents["done"] == {"a": rig.clock.ms + TERMS.result_ttl_ms}
-    assert contents["record"]["a"].startswith(f"C|0|{rig.clock.ms}|user|")
+    assert contents["ended"]["a"].startswith(f"C|0|{rig.clock.ms}|user|")
+    assert list(contents["record"]) == ["b"]
     assert "cancel" not in contents
     assert list(contents["ready:high"]) == ["b"]
 

@@ -117,7 +117,7 @@ async def test_what_has_expired_is_dropped_at_the_claim(rig: Rig) -> None:
     step = await rig.step(wanted=2)
     assert (_ids(step.leases), step.expired) == (["b"], 1)
     contents = rig.store.read()
-    assert contents["record"]["a"] == record("E", attempt=0, queued=queued, finished=rig.clock.ms)
+    assert contents["ended"]["a"] == record("E", attempt=0, queued=queued, finished=rig.clock.ms)
     assert contents["done"] == {"a": rig.clock.ms + TERMS.result_ttl_ms}
     assert list(contents["running"]) == ["b"]
     assert "ready:high" not in contents
@@ -129,7 +129,8 @@ async def test_a_retry_can_expire_too(rig: Rig) -> None:
     due_us = rig.clock.us + 900_000
     rig.clock.move(ms=1000)
     assert (await rig.step(wanted=1)).expired == 1
-    assert rig.store["record"]["a"] == record("E", queued=due_us, finished=rig.clock.ms)
+    assert rig.store["ended"]["a"] == record("E", queued=due_us, finished=rig.clock.ms)
+    assert rig.store["record"] == {}
 
 
 async def test_attempts_count_from_claim_to_claim(rig: Rig) -> None:
@@ -166,12 +167,13 @@ async def test_the_same_number_again_answers_the_same(rig: Rig) -> None:
 
 
 async def test_a_replay_leaves_out_what_is_no_longer_the_workers(rig: Rig) -> None:
-    await rig.submit("settled", "taken", "kept")
-    first = await rig.claim(3, number=1)
+    await rig.submit("ended", "waits", "taken", "kept")
+    first = await rig.claim(4, number=1)
     await rig.settle(first[0], Complete(b"1"))
-    await rig.settle(first[1], Release(CancelCause.SHUTDOWN))
+    await rig.settle(first[1], RetryIn(9.0, "exception"))
+    await rig.settle(first[2], Release(CancelCause.SHUTDOWN))
     await rig.claim(1, worker="w2", number=1)
-    assert _ids(await rig.claim(3, number=1)) == ["kept"]
+    assert _ids(await rig.claim(4, number=1)) == ["kept"]
 
 
 async def test_a_replay_renews_the_leases(rig: Rig) -> None:

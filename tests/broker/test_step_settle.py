@@ -39,7 +39,7 @@ async def test_complete_keeps_the_result_for_its_time(rig: Rig) -> None:
     lease, rest = await _started(rig)
     assert await rig.settle(lease, COMPLETE) == "S"
     assert rig.store.read() == rest | {
-        "record": _record(rig, "S", lease),
+        "ended": _record(rig, "S", lease),
         "done": {"a": rig.clock.ms + TERMS.result_ttl_ms},
         "result": {"a": '"done"'},
     }
@@ -78,7 +78,7 @@ async def test_cancel_keeps_its_cause(rig: Rig) -> None:
     lease, rest = await _started(rig)
     assert await rig.settle(lease, CANCEL) == "C"
     assert rig.store.read() == rest | {
-        "record": _record(rig, "C", lease, cause="deadline"),
+        "ended": _record(rig, "C", lease, cause="deadline"),
         "done": {"a": rig.clock.ms + TERMS.result_ttl_ms},
     }
 
@@ -144,7 +144,7 @@ async def test_twice_in_one_call_the_first_counts(rig: Rig, second: Decision) ->
     both = await rig.step(Settlement(lease, COMPLETE), Settlement(lease, second, b"{}"))
     assert both.verdicts == "S="
     assert rig.store.read() == rest | {
-        "record": _record(rig, "S", lease),
+        "ended": _record(rig, "S", lease),
         "done": {"a": rig.clock.ms + TERMS.result_ttl_ms},
         "result": {"a": '"done"'},
     }
@@ -172,19 +172,21 @@ async def test_a_task_that_is_to_be_cancelled_does_not_run_again(rig: Rig, decis
     await rig.broker.cancel("a", cause="user")
     assert await rig.settle(lease, decision, b"{}") == "C"
     assert rig.store.read() == rest | {
-        "record": _record(rig, "C", lease, cause="user"),
+        "ended": _record(rig, "C", lease, cause="user"),
         "done": {"a": rig.clock.ms + TERMS.result_ttl_ms},
         "history": {"a": "{}\n"},
     }
 
 
-@pytest.mark.parametrize(("decision", "letter"), [(COMPLETE, "S"), (BURY, "D")])
-async def test_what_ended_before_it_heard_of_the_cancel_has_ended(rig: Rig, decision: Decision, letter: str) -> None:
+@pytest.mark.parametrize(("decision", "letter", "key"), [(COMPLETE, "S", "ended"), (BURY, "D", "record")])
+async def test_what_ended_before_it_heard_of_the_cancel_has_ended(
+    rig: Rig, decision: Decision, letter: str, key: str
+) -> None:
     lease, _ = await _started(rig)
     await rig.broker.cancel("a", cause="user")
     assert await rig.settle(lease, decision) == letter
     contents = rig.store.read()
-    assert contents["record"] == _record(rig, letter, lease)
+    assert contents[key] == _record(rig, letter, lease)
     assert "cancel" not in contents
 
 

@@ -41,11 +41,14 @@ BROKEN = {
     "a task in no place": (("ZREM", "ready:high", "f"), "missing_place", "queued"),
     "a place without a task": (("HDEL", "spec", "f"), "missing_spec", "removed"),
     "a record without a task": (("HSET", "record", "ghost", record("Q")), "missing_spec", "removed"),
+    "an ended record without a task": (("HSET", "ended", "ghost", record("S")), "missing_spec", "removed"),
     "two places": (("ZADD", "retry:high", "1", "f"), "two_places", "left"),
     "running, but no lease": (("ZREM", "running", "e"), "running_without_lease", "queued"),
     "finished, but in no place": (("ZREM", "done", "a"), "missing_place", "kept"),
     "queued, says that it runs": (("HSET", "record", "f", record("R")), "stale_record", "left"),
     "running, says that it is done": (("HSET", "record", "e", record("S")), "stale_record", "left"),
+    "running, and ended as well": (("HSET", "ended", "e", record("S")), "stale_record", "left"),
+    "ended, and running as well": (("HSET", "record", "a", record("R")), "stale_record", "left"),
 }
 
 

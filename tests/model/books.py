@@ -154,7 +154,8 @@ def _of_tasks(tasks: Sequence[Held], priorities: Sequence[str]) -> Contents:
     """The keys that hold tasks."""
     found: Contents = {
         "spec": {t.id: spec_text(t.json, created=t.created, due=t.due, start_by=_text(t.start_by)) for t in tasks},
-        "record": {t.id: "|".join(map(_text, t.record)) for t in tasks if t.record},
+        "record": {t.id: "|".join(map(_text, t.record)) for t in tasks if t.record and t.place != "done"},
+        "ended": {t.id: "|".join(map(_text, t.record)) for t in tasks if t.record and t.place == "done"},
         "result": {t.id: t.result for t in tasks if t.result is not None},
         "history": {t.id: t.history for t in tasks if t.history},
         "progress": {t.id: t.progress for t in tasks if t.progress is not None},

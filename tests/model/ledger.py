@@ -75,15 +75,17 @@ class Ledger:
         specs = set(contents.get("spec", {}))
         members = [id for name, there in contents.items() if _is_place(name) for id in there]
         assert sorted(members) == sorted(specs), "every task is in exactly one place"
-        for name in ("record", "result", "history", "progress"):
+        for name in ("record", "ended", "result", "history", "progress"):
             assert set(contents.get(name, {})) <= specs, f"{name} without a task"
         assert set(contents.get("cancel", {})) <= set(contents.get("running", {}))
         assert set(contents.get("idempotency", {})) == set(contents.get("idempotency_expiry", {}))
 
     def _check_records(self, contents: Contents) -> None:
-        records = {id: codec.decode_record(text.encode()) for id, text in contents.get("record", {}).items()}
+        live, ended = contents.get("record", {}), contents.get("ended", {})
+        assert not live.keys() & ended.keys()
+        records = {id: codec.decode_record(text.encode()) for id, text in (live | ended).items()}
         assert {id for id, r in records.items() if r.state == "R"} == set(contents.get("running", {}))
-        assert {id for id, r in records.items() if r.state in ENDS} == set(contents.get("done", {}))
+        assert {id for id, r in records.items() if r.state in ENDS} == set(contents.get("done", {})) == set(ended)
         assert {id for id, r in records.items() if r.state == "S"} >= set(contents.get("result", {}))
         fence = int(contents.get("fence", 0))
         assert fence >= self._fence
@@ -118,7 +120,7 @@ def _state(id: str, contents: Contents) -> State:
     place = next(name for name, there in contents.items() if _is_place(name) and id in there).partition(":")[0]
     if place == "running":
         return State.CANCELLING if id in contents.get("cancel", {}) else State.RUNNING
-    return ENDS[contents["record"][id][0]] if place == "done" else STATES[place]
+    return ENDS[contents["ended"][id][0]] if place == "done" else STATES[place]
 
 
 def _reachable(before: State) -> set[State]:

@@ -44,6 +44,7 @@ _SHORT = "its histories are short"
 _FEW = "it has too few tasks"
 _DEAF = "it subscribes to nothing"
 _SOUND = "its books are sound"
+_OF_A_TASK = ("spec", "record", "ended", "result", "history", "progress")
 
 MUTANTS = [
     # ---- what all scripts share
@@ -128,9 +129,22 @@ MUTANTS = [
     Mutant(
         "step",
         "a settled record stays running",
-        "in_chunks('HSET', record, records)\n  in_chunks('ZADD', done, ends)\n  in_chunks('HSET', result",
+        "in_chunks('HSET', record, records)\n  in_chunks('HDEL', record, gone)",
+        "in_chunks('HDEL', record, gone)",
+    ),
+    Mutant(
+        "step",
+        "an ended record stays where it was",
+        "in_chunks('HSET', record, records)\n  in_chunks('HDEL', record, gone)",
+        "in_chunks('HSET', record, records)",
+    ),
+    Mutant(
+        "step",
+        "an ended record is lost",
+        "in_chunks('HSET', ended, finals)\n  in_chunks('ZADD', done, ends)\n  in_chunks('HSET', result",
         "in_chunks('ZADD', done, ends)\n  in_chunks('HSET', result",
     ),
+    Mutant("step", "an end that is told again is refused", "texts[n] or call('HGET', ended, id)", "texts[n]"),
     Mutant(
         "step",
         "an ended task is in no place",
@@ -242,6 +256,18 @@ MUTANTS = [
         "if start_by and start_by < now_ms then",
     ),
     Mutant("step", "an expired task is in no place", "in_chunks('ZADD', done, ends)\n  out[3]", "out[3]"),
+    Mutant(
+        "step",
+        "an expired record is lost",
+        "in_chunks('HSET', ended, finals)\n  in_chunks('ZADD', done, ends)\n  out[3]",
+        "in_chunks('ZADD', done, ends)\n  out[3]",
+    ),
+    Mutant(
+        "step",
+        "an expired record stays where it was",
+        "in_chunks('ZADD', running, leases)\n  in_chunks('HDEL', record, gone)",
+        "in_chunks('ZADD', running, leases)",
+    ),
     Mutant("step", "an expired task is not counted", "out[3] = #ends / 2"),
     Mutant("step", "an attempt is not counted", "attempt = r and int(attempt + 1) or '1'"),
     Mutant(
@@ -303,7 +329,7 @@ MUTANTS = [
     Mutant("reap", "no limit", "elseif reaps >= most_reaps then", "elseif false then"),
     Mutant("reap", "the limit lets one more pass", "elseif reaps >= most_reaps then", "elseif reaps > most_reaps then"),
     Mutant("reap", "reaps are not counted", "tonumber(r.reaps) + 1", "tonumber(r.reaps)"),
-    Mutant("reap", "a cancelled task runs again", "if cause then", "if false then"),
+    Mutant("reap", "a cancelled task runs again", "if cause then\n    r.state", "if false then\n    r.state"),
     Mutant("reap", "nobody knows when it was asked to stop", "history_line(r, asked))", "history_line(r))"),
     Mutant("reap", "a lost lease costs an attempt", "r.attempt = int(tonumber(r.attempt) - 1)"),
     Mutant("reap", "a killer does not wait", "int(now_ms + pause * (reaps - 1))", "int(now_ms)"),
@@ -324,7 +350,9 @@ MUTANTS = [
     Mutant("reap", "it forgets when it was called", "call('SET', reaping, int(now_ms) .. ' ' .. int(until_ms))"),
     Mutant("reap", "it wakes nobody", "push_wake(wake, woken)"),
     Mutant("reap", "it leaves no history", "append_history(history, id, history_line(r, asked))"),
-    Mutant("reap", "the record says running", "call('HSET', record, id, format_record(r))"),
+    Mutant("reap", "the record says running", "    call('HSET', record, id, format_record(r))\n  end", "  end"),
+    Mutant("reap", "a cancelled record is lost", "call('HSET', ended, id, format_record(r))"),
+    Mutant("reap", "a cancelled record stays where it was", "call('HDEL', record, id)"),
     Mutant(
         "reap",
         "a damaged record is skipped",
@@ -346,9 +374,11 @@ MUTANTS = [
     Mutant("cancel", "a cancelled task is in no place", "call('ZADD', done, int(now_ms + tonumber(ARGV[4])), id)"),
     Mutant(
         "cancel",
-        "the record says waiting",
-        "call('HSET', record, id, cancelled_record(text, priority_of(place), cause))",
+        "the record is lost",
+        "call('HSET', ended, id, cancelled_record(text, priority_of(place), cause))",
     ),
+    Mutant("cancel", "the record stays where it was", "call('HDEL', record, id)"),
+    Mutant("cancel", "what has ended is unknown", "text = text or call('HGET', ended, id)"),
     Mutant("cancel", "retries cannot be cancelled", "{ready[p], scheduled[p], retry[p]}", "{ready[p], scheduled[p]}"),
     Mutant(
         "cancel",
@@ -365,7 +395,8 @@ MUTANTS = [
     # ---- purge
     Mutant("purge", "a purged task waits as well", "call('ZREM', place, unpack(ids))"),
     Mutant("purge", "a purged task is in no place", "in_chunks('ZADD', done, ends)"),
-    Mutant("purge", "the record says waiting", "in_chunks('HSET', record, records)"),
+    Mutant("purge", "the record is lost", "in_chunks('HSET', ended, records)"),
+    Mutant("purge", "the record stays where it was", "call('HDEL', record, unpack(ids))"),
     Mutant("purge", "more is ended than asked for", "0, left - 1)", "0, -1)"),
     Mutant("purge", "retries stay", "{ready[p], scheduled[p], retry[p]}", "{ready[p], scheduled[p]}"),
     Mutant("purge", "it is kept too long", "add(ends, keep_until, ids[i])", "add(ends, keep_until + 1, ids[i])"),
@@ -414,9 +445,9 @@ MUTANTS = [
     ),
     # ---- forget
     *(
-        Mutant("forget", f"{key} leaks", "{spec, record, result, history, progress}", f"{{{', '.join(kept)}}}")
-        for key in ("spec", "record", "result", "history", "progress")
-        for kept in [[other for other in ("spec", "record", "result", "history", "progress") if other != key]]
+        Mutant("forget", f"{key} leaks", f"{{{', '.join(_OF_A_TASK)}}}", f"{{{', '.join(kept)}}}")
+        for key in _OF_A_TASK
+        for kept in [[other for other in _OF_A_TASK if other != key]]
     ),
     Mutant("forget", "the place leaks", "call('ZREM', place, unpack(ids))"),
     Mutant("forget", "it is too early", "'-inf', int(before), 'BYSCORE'", "'-inf', '+inf', 'BYSCORE'"),
@@ -441,7 +472,8 @@ MUTANTS = [
         _SOUND,
     ),
     Mutant("audit", "two places are overlooked", "elseif #places > 1 then", "elseif false then", _SOUND),
-    Mutant("audit", "a stale record is overlooked", "elseif not fits(r, places[1]) then", "elseif false then", _SOUND),
+    Mutant("audit", "a stale record is overlooked", "not fits(r, places[1])", "false", _SOUND),
+    Mutant("audit", "a second record is overlooked", " or live and ended_as then", " then", _SOUND),
     Mutant("audit", "an ended task is run again", "if r and FINISHED[r.state] then", "if false then", _SOUND),
     Mutant(
         "audit",

@@ -236,7 +236,7 @@ async def test_slots_bound_what_runs_at_once(workshop: Workshop) -> None:
     assert most == 4
 
 
-@pytest.mark.parametrize(("concurrency", "seconds", "most_ahead"), [(40, 0.002, 32), (10, 0.0, 20), (1, 0.0, 2)])
+@pytest.mark.parametrize(("concurrency", "seconds", "most_ahead"), [(40, 0.002, 40), (10, 0.0, 20), (1, 0.0, 2)])
 async def test_what_will_be_free_is_claimed_for_ahead(
     workshop: Workshop, concurrency: int, seconds: float, most_ahead: int
 ) -> None:

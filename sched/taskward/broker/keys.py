@@ -7,6 +7,7 @@ NAMED = frozenset(
     {
         "spec",
         "record",
+        "ended",
         "running",
         "done",
         "result",

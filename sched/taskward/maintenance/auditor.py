@@ -11,7 +11,7 @@ from taskward.maintenance.periodic import Tick
 
 SLICE = 200
 # What a pass reads: the hashes that hold tasks, and every place, so that an id without a task is found too.
-_HASHES = ("spec", "record")
+_HASHES = ("spec", "record", "ended")
 _PLACES = ("running", "done")
 _FAMILIES = ("ready", "scheduled", "retry", "dead")
 MOST_NAMED = 20

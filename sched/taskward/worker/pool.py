@@ -84,8 +84,7 @@ class Pool:
         self._span = span
         # Slots that have no task. Below zero: so many tasks have no slot yet.
         self._free = concurrency
-        # Half the slots at a time: one half works while the store is asked for the other.
-        self._most_per_claim = min(MOST_PER_STEP, max(LEAST_PER_CLAIM, concurrency // 2))
+        self._most_per_claim = min(MOST_PER_STEP, max(LEAST_PER_CLAIM, concurrency))
         most_ahead = min(2 * concurrency, self._most_per_claim)
         self._pace = Pace(most=most_ahead)
         self._ended: list[_Ended] = []

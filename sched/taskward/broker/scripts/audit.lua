@@ -1,11 +1,11 @@
 -- audit: look at some tasks: is each in exactly one place, and does its record say so?
 -- FLAGS allow-oom
--- KEYS spec record running done result history progress cancel wake; ready scheduled retry dead
+-- KEYS spec record ended running done result history progress cancel wake; ready scheduled retry dead
 -- ARGV 2 repair (1 or 0); 3 retention of finished tasks ms; then ids
 -- RETURNS 3 a finding: id, kind, what was done (left, queued, kept, removed)
 --      kinds missing_spec (in a place or a record, but there is no task), missing_place (a task in no place),
 --      two_places, running_without_lease (its record says it runs, but no lease is there to expire),
---      stale_record (its record tells of another place than the one it is in),
+--      stale_record (its record tells of another place than the one it is in, or it has two),
 --      unknown_priority (it is in no place of ours, and its priority is none of ours: others may know it)
 -- INVARIANT only what cannot harm is repaired: a task in no place is queued again, what belongs to no task is removed
 local repair, keep_ms = ARGV[2] == '1', tonumber(ARGV[3])
@@ -33,7 +33,7 @@ local function fits(r, place)
 end
 
 local function remove(id)
-  for _, key in ipairs({record, result, history, progress, cancel}) do call('HDEL', key, id) end
+  for _, key in ipairs({record, ended, result, history, progress, cancel}) do call('HDEL', key, id) end
   call('ZREM', running, id)
   call('ZREM', done, id)
   for p = 1, P do
@@ -82,7 +82,8 @@ end
 local out = {}
 for at = 4, #ARGV do
   local id = ARGV[at]
-  local places, text = places_of(id), call('HGET', record, id)
+  local places, live, ended_as = places_of(id), call('HGET', record, id), call('HGET', ended, id)
+  local text = live or ended_as
   local r = text and parse_record(text) or nil
   local stored = call('HGET', spec, id)
   local priority = stored and #places == 0 and (r and r.priority or priority_in(stored))
@@ -95,7 +96,7 @@ for at = 4, #ARGV do
     add(out, id, kind, repair and put_back(id, r) or 'left')
   elseif #places > 1 then
     add(out, id, 'two_places', 'left')
-  elseif not fits(r, places[1]) then
+  elseif not fits(r, places[1]) or live and ended_as then
     add(out, id, 'stale_record', 'left')
   end
 end

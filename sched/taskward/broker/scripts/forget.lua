@@ -1,6 +1,6 @@
 -- forget: remove what has been kept long enough
 -- FLAGS allow-oom
--- KEYS spec record done result history progress idempotency idempotency_expiry workers workers_seen claims; dead
+-- KEYS spec record ended done result history progress idempotency idempotency_expiry workers workers_seen claims; dead
 -- ARGV 2 most entries of each kind; 3 retention of dead tasks ms; 4 retention of silent workers ms
 -- RETURNS tasks forgotten, idempotency keys forgotten, workers forgotten
 -- INVARIANT a task is removed from every key at once, and only from a terminal place
@@ -12,7 +12,7 @@ end
 
 local function drop(ids, place)
   if #ids == 0 then return 0 end
-  for _, key in ipairs({spec, record, result, history, progress}) do call('HDEL', key, unpack(ids)) end
+  for _, key in ipairs({spec, record, ended, result, history, progress}) do call('HDEL', key, unpack(ids)) end
   call('ZREM', place, unpack(ids))
   return #ids
 end

@@ -1,6 +1,6 @@
 -- get: everything known of some tasks
 -- FLAGS no-writes
--- KEYS spec record running done result history progress cancel; ready scheduled retry dead
+-- KEYS spec record ended running done result history progress cancel; ready scheduled retry dead
 -- ARGV 2..: the ids
 -- RETURNS 8 an id: spec, place, score in that place, record, result, history, progress, cancel
 --      '' where there is nothing; place is running, done, ready, scheduled, retry, dead or ''
@@ -24,7 +24,7 @@ for at = 2, #ARGV do
   local text = call('HGET', spec, id)
   if text then
     local place, score = place_of(id)
-    add(out, text, place, score, call('HGET', record, id) or '', call('HGET', result, id) or '',
+    add(out, text, place, score, call('HGET', record, id) or call('HGET', ended, id) or '', call('HGET', result, id) or '',
         call('HGET', history, id) or '', call('HGET', progress, id) or '', call('HGET', cancel, id) or '')
   else
     add(out, '', '', '', '', '', '', '', '')

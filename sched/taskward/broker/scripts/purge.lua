@@ -1,6 +1,6 @@
 -- purge: end tasks that wait in one priority, as a cancel would
 -- FLAGS allow-oom
--- KEYS record done; ready scheduled retry
+-- KEYS record ended done; ready scheduled retry
 -- ARGV 2 priority (1..P); 3 how many at most; 4 cause; 5 retention of finished tasks ms
 -- RETURNS how many were ended: as many as asked for, and there may be more
 -- INVARIANT what runs and what has ended stays as it is
@@ -14,7 +14,8 @@ for _, place in ipairs({ready[p], scheduled[p], retry[p]}) do
       add(records, ids[i], cancelled_record(text, priority_of(place), cause))
       add(ends, keep_until, ids[i])
     end
-    in_chunks('HSET', record, records)
+    in_chunks('HSET', ended, records)
+    call('HDEL', record, unpack(ids))
     in_chunks('ZADD', done, ends)
     call('ZREM', place, unpack(ids))
     left = left - #ids

@@ -1,6 +1,6 @@
 -- reap: take back expired leases
 -- FLAGS allow-oom
--- KEYS record running done history cancel wake reaping; ready scheduled retry dead
+-- KEYS record ended running done history cancel wake reaping; ready scheduled retry dead
 -- ARGV 2 most leases to take; 3 reaps at which a task is dead; 4 pause ms per earlier reap; 5 retention of finished tasks ms;
 --      6 gap ms: when nobody has called for so long, 7 nothing is taken for so many ms
 -- RETURNS 3 a task: id, priority, new state's letter (Q queued, T retrying, D dead, C cancelled)
@@ -64,7 +64,12 @@ for n, id in ipairs(ids) do
     end
     woken = woken + 1
   end
-  call('HSET', record, id, format_record(r))
+  if cause then
+    call('HSET', ended, id, format_record(r))
+    call('HDEL', record, id)
+  else
+    call('HSET', record, id, format_record(r))
+  end
   add(out, id, r.priority, r.state)
 end
 push_wake(wake, woken)

@@ -1,6 +1,6 @@
 -- step: a worker's round trip: settle what has finished, then claim what there are slots for
 -- FLAGS allow-oom
--- KEYS spec record running done result history cancel fence claims workers_seen wake paused; ready scheduled retry dead
+-- KEYS spec record ended running done result history cancel fence claims workers_seen wake paused; ready scheduled retry dead
 -- ARGV 2 MessagePack, an array: worker; number of this claim, growing; lease ms; retention of finished tasks ms; tasks wanted;
 --      the priorities' names; shares: how many of the wanted each priority may fill first;
 --      6 a settlement: id, token, verb, argument, and the numbers, among the texts that follow, of its result and of its
@@ -12,7 +12,8 @@
 --      the token before the first one's, ids, attempts and queued_us, each with blanks between, and a list of specs (nil
 --      where it is gone); attempt 0: not claimed, the task has expired or a repeated claim has lost it. Tokens count up
 --      a verdict is one letter a settlement: the new state's, = for a replay, ! for a lost lease
--- INVARIANT a task is in `running` if and only if its record says R; a token settles once; a claim's number claims once
+-- INVARIANT a task is in `running` if and only if its record says R; a token settles once; a claim's number claims once;
+--      the record of what is in `done` is in `ended`, every other in `record`, which so stays small: see docs/design.md
 -- One way down, no functions: Lua would look for every local that one of them uses, at every call.
 local worker, number, lease_ms, keep_ms, wanted, names, shares, settlements = unpack(cmsgpack.unpack(ARGV[2]))
 local WIDTH, TEXTS = 6, 2
@@ -24,7 +25,7 @@ local ids, verdicts = {}, {}
 for at = 1, #settlements, WIDTH do ids[#ids + 1] = settlements[at] end
 if #ids > 0 then
   local texts, any_cancel = call('HMGET', record, unpack(ids)), call('HLEN', cancel) > 0
-  local settled, left, records, ends, results, uncancel, moves = {}, {}, {}, {}, {}, {}, {}
+  local settled, left, records, finals, gone, ends, results, uncancel, moves = {}, {}, {}, {}, {}, {}, {}, {}, {}
 
   -- Plain successes: nearly all there is.
   for n, id in ipairs(ids) do
@@ -35,10 +36,10 @@ if #ids > 0 then
     verdicts[n] = plain and settled[id] == nil and 'S'
     settled[id] = settled[id] or verdicts[n]
     if verdicts[n] then
-      left[#left + 1] = id
-      local k = #records
-      records[k + 1], records[k + 2] = id, 'S|' .. token .. '|' .. now_text .. sub(text, #head)
-      ends[k + 1], ends[k + 2] = keep_until, id
+      local k = #gone
+      left[k + 1], gone[k + 1] = id, id
+      finals[2 * k + 1], finals[2 * k + 2] = id, 'S|' .. token .. '|' .. now_text .. sub(text, #head)
+      ends[2 * k + 1], ends[2 * k + 2] = keep_until, id
       if value > 0 then add(results, id, ARGV[TEXTS + value]) end
     end
   end
@@ -48,7 +49,8 @@ if #ids > 0 then
     if not verdicts[n] then
       local at = 1 + (n - 1) * WIDTH
       local token, verb, argument, value = unpack(settlements, at + 1, at + 4)
-      local r = texts[n] and parse_record(texts[n])
+      local text = texts[n] or call('HGET', ended, id)
+      local r = text and parse_record(text)
       if not r or r.token ~= token then
         verdicts[n] = '!'
       elseif r.state ~= 'R' or settled[id] then
@@ -73,10 +75,11 @@ if #ids > 0 then
         else
           if verb == 'C' then r.cause = cause or argument end
           add(ends, keep_until, id)
+          add(gone, id)
           if value > 0 then add(results, id, ARGV[TEXTS + value]) end
         end
         left[#left + 1] = id
-        add(records, id, format_record(r))
+        add((verb == 'S' or verb == 'C') and finals or records, id, format_record(r))
         verdicts[n], settled[id] = verb, verb
       end
     end
@@ -84,6 +87,8 @@ if #ids > 0 then
 
   in_chunks('ZREM', running, left)
   in_chunks('HSET', record, records)
+  in_chunks('HDEL', record, gone)
+  in_chunks('HSET', ended, finals)
   in_chunks('ZADD', done, ends)
   in_chunks('HSET', result, results)
   in_chunks('HDEL', cancel, uncancel)
@@ -168,24 +173,25 @@ end
 if count > 0 then
   local specs, texts = call('HMGET', spec, unpack(chosen)), call('HMGET', record, unpack(chosen))
   local before = math.max(now_us, tonumber(call('GET', fence) or '0'))
-  local attempts, records, leases, ends = {}, {}, {}, {}
+  local attempts, records, leases, finals, gone, ends = {}, {}, {}, {}, {}, {}
   local COMMA = 44 -- a spec's first byte, unless it begins with the time by which its task has to start, in ms (codec.py)
   local by_worker, since = '|' .. worker .. '|', '|' .. now_text .. '|'
   for n, id in ipairs(chosen) do
     local body, name, attempt, reaps = specs[n], names[of[n]], '0', '0'
     local r = texts[n] and parse_record(texts[n])
     if r then attempt, reaps = r.attempt, r.reaps end
-    records[2 * n - 1] = id
     local start_by = body and byte(body) ~= COMMA and tonumber(match(body, '^%d+'))
     if start_by and start_by <= now_ms then
       attempts[n] = '0'
-      records[2 * n] = 'E|0|' .. now_text .. '||' .. name .. '|' .. attempt .. '||' .. queued[n] .. '||' .. reaps
+      add(finals, id, 'E|0|' .. now_text .. '||' .. name .. '|' .. attempt .. '||' .. queued[n] .. '||' .. reaps)
       add(ends, keep_until, id)
+      gone[#gone + 1] = id
     else
       attempt = r and int(attempt + 1) or '1'
       attempts[n] = attempt
-      records[2 * n] = 'R|' .. int(before + n) .. '|||' .. name .. '|' .. attempt .. by_worker .. queued[n] .. since .. reaps
       local k = #leases
+      records[k + 1] = id
+      records[k + 2] = 'R|' .. int(before + n) .. '|||' .. name .. '|' .. attempt .. by_worker .. queued[n] .. since .. reaps
       leases[k + 1], leases[k + 2] = lease_end, id
     end
   end
@@ -197,6 +203,8 @@ if count > 0 then
   end
   in_chunks('HSET', record, records)
   in_chunks('ZADD', running, leases)
+  in_chunks('HDEL', record, gone)
+  in_chunks('HSET', ended, finals)
   in_chunks('ZADD', done, ends)
   out[3] = #ends / 2
   add(out, before, claimed, table.concat(attempts, ' '), table.concat(queued, ' '), specs)
