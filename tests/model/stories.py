@@ -194,4 +194,35 @@ def tell_the_rare(machine: Machine) -> None:
     machine.progress(0, b'{"current":1}')
     machine.step("w1", [(lease.id, lease.token, Complete(b"1"), b"")], 0, 0)
     machine.progress(0, b'{"current":2}')
+    machine.retention_ends(dead_too=True)
+    only_what_is_paused_is_left(machine)
+    a_claim_is_repeated_after_a_retry(machine)
+    the_clock_steps_back_after_an_outage(machine)
     machine.teardown()
+
+
+def only_what_is_paused_is_left(machine: Machine) -> None:
+    """Nobody is to be woken for it."""
+    machine.submit([("d", "high", None, None, None, 1), ("e", "low", None, None, None, 1)], again=False)
+    machine.pause_or_resume("high", paused=True)
+    while machine.model.wake:
+        machine.wake("w1")
+    machine.step("w1", [], 1, 0)
+    machine.pause_or_resume("high", paused=False)
+
+
+def a_claim_is_repeated_after_a_retry(machine: Machine) -> None:
+    """Its record still has the claim's token, but it does not run."""
+    *_, claim = machine.everything().claims
+    machine.step("w1", [(claim.id, claim.token, RetryIn(30.0, "exception"), LINE)], 0, 0)
+    machine.repeat_a_claim("w1")
+
+
+def the_clock_steps_back_after_an_outage(machine: Machine) -> None:
+    """What is held back for a moment is not held back for as long as the clock needs to come there again."""
+    machine.everything()
+    machine.reap(patient=False)
+    machine.time_passes(35_000)
+    machine.reap(patient=False)
+    machine.the_clock_steps_back(20_000_000)
+    machine.reap(patient=False)
