@@ -67,6 +67,13 @@ def test_without_a_name_the_functions_own() -> None:
     assert list(app.handlers) == ["in_trio"]
 
 
+def test_a_forgotten_pair_of_parentheses_is_told() -> None:
+    app = App()
+    with pytest.raises(ConfigError, match="parentheses"):
+        app.task(in_trio)  # type: ignore[arg-type]
+    assert app.handlers == {}
+
+
 def test_its_policy_is_kept() -> None:
     app = App()
     retry = RetryPolicy(base_seconds=3)
@@ -142,6 +149,8 @@ def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
 def test_load_finds_an_app(module: types.ModuleType) -> None:
     app, other = App(), App()
+    for each in (app, other):
+        each.task()(in_trio)
     vars(module).update(app=app, other=other)
     assert load("some_module_of_a_user:app") is app
     assert load("some_module_of_a_user:other") is other
@@ -152,6 +161,12 @@ def test_load_finds_an_app(module: types.ModuleType) -> None:
 def test_load_of_what_is_not_there(module: types.ModuleType, path: str) -> None:
     with pytest.raises(ConfigError, match="cannot load the app"):
         load(path)
+
+
+def test_load_of_an_app_that_handles_nothing(module: types.ModuleType) -> None:
+    vars(module).update(app=App())
+    with pytest.raises(ConfigError, match="no handlers"):
+        load("some_module_of_a_user")
 
 
 @pytest.mark.parametrize("path", ["", ":app"])

@@ -26,3 +26,11 @@ def connection_to(url: str, *, seconds: float) -> tuple[http.client.HTTPConnecti
 
 _KINDS = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
 _PATH = re.compile(r"[!-~]*")
+
+
+def bearer(token: str) -> str:
+    """A token without white space around it. Raises ConfigError, which does not show it, for what no header holds."""
+    token = token.strip()
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigError("the token (TASKWARD_TOKEN, or token=) holds characters that no token has")
+    return token

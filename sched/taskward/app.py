@@ -80,6 +80,8 @@ class App:
         `process=True` in a process that can be killed. Raises ConfigError where that does not fit, and for a policy
         whose numbers are none.
         """
+        if type is not None and not isinstance(type, str):
+            raise ConfigError("@app.task needs parentheses: @app.task()")
 
         def register(function: Function) -> Function:
             name = type or function.__name__
@@ -187,6 +189,8 @@ def load(path: str) -> App:
         raise ConfigError(f"cannot load the app {path!r}: {exc}") from exc
     if not isinstance(found, App):
         raise ConfigError(f"{path!r} is {type(found).__name__}, not a taskward.App")
+    if not found.handlers:
+        raise ConfigError(f"{path!r} has no handlers: a function becomes one by @app.task()")
     for schedule in found.schedules.values():
         _check_handled(schedule, found.handlers.get(schedule.type))
     return found

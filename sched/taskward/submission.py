@@ -125,7 +125,7 @@ def _submission(fields: Fields, limits: Limits, now_ms: int, *, size: int) -> Su
     _check_text("/type", fields.type)
     if " " in fields.type:
         raise InvalidTask("no spaces", pointer="/type")
-    priority = fields.priority or limits.default_priority
+    priority = limits.default_priority if fields.priority is None else fields.priority
     check_priority(priority, limits)
     if fields.id is not None and not _ID.fullmatch(fields.id):
         raise InvalidTask("only A-Z a-z 0-9 _ and -", pointer="/id")

@@ -102,6 +102,16 @@ async def test_what_is_not_there_asks_for_a_token_first(open_api: Open, tokens_f
         assert (await api.http.get("/nowhere", headers=bearer("read"))).status_code == 404
 
 
+async def test_who_may_not_read_waits_for_an_end_and_not_for_a_task(open_api: Open, tokens_file: str) -> None:
+    async with open_api(api_tokens_file=tokens_file) as api:
+        headers = bearer("submit") | {"Prefer": "wait=0.01"}
+        answer = await api.http.post("/tasks", json={"type": "t", "payload": "secret"}, headers=headers)
+        assert answer.json() == {"id": answer.json()["id"], "state": "queued", "created": True}
+        cancel = f"/tasks/{answer.json()['id']}/cancel?wait=0.01"
+        ended = await api.http.post(cancel, headers=bearer("operate"))
+        assert (ended.status_code, ended.json()) == (200, {"id": answer.json()["id"], "state": "cancelled"})
+
+
 async def test_a_body_nobody_is_allowed_to_send_is_not_read(open_api: Open, tokens_file: str) -> None:
     async with open_api(api_tokens_file=tokens_file) as api:
         answer = await api.http.post("/tasks", content=b"x" * 10_000_000, headers=bearer("read"))
@@ -247,3 +257,9 @@ def test_a_token_is_compared_with_all_even_after_it_was_found(monkeypatch: pytes
     tokens = [Token(name=str(n), sha256=hash_of(str(n)), scopes=frozenset({Scope.READ})) for n in range(3)]
     admit(guard(*tokens), "Bearer 0")
     assert compared == [token.sha256 for token in tokens]
+
+
+def test_a_token_is_in_the_file_once_and_open_is_no_scope_of_it() -> None:
+    for tokens in ([entry("a", "read"), entry("a", "submit")], [entry("a", "open")]):
+        with pytest.raises(ConfigError, match=r"API_TOKENS_FILE: .*a"):
+            parse_tokens(json.dumps({"tokens": tokens}).encode())

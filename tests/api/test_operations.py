@@ -7,9 +7,9 @@ import msgspec
 import pytest
 import trio
 
-from taskward.api.sampling import Sampling
+from taskward.api.sampling import LOOKED_FOR_MS, Report, Sampling, Seen, targets
 from taskward.api.summary import TypeWork, Work
-from taskward.broker.broker import Broker
+from taskward.broker.broker import WORKER_SILENT_MS, Broker
 from taskward.events import QueueSampled, ignore
 from taskward.policy.retry import Bury, Cancel, Complete, Decision, RetryIn
 from taskward.task import CancelCause
@@ -247,6 +247,13 @@ async def test_prometheus_is_told_of_every_process(api: Api) -> None:
         "targets": ["10.0.0.3:9000", "box2:2113", "box:2113"],
         "labels": {"job": "taskward-worker"},
     }
+
+
+@pytest.mark.parametrize(("silent_ms", "looked_for"), [(WORKER_SILENT_MS, True), (LOOKED_FOR_MS, False)])
+def test_prometheus_looks_for_a_process_that_died(silent_ms: int, looked_for: bool) -> None:
+    died = Seen(Report("w:1", host="box", metrics_addr=":2113"), msgspec.Raw(b"{}"), silent_ms)
+    assert not died.live
+    assert [group["targets"] for group in targets({"w:1": died})] == ([["box:2113"]] if looked_for else [])
 
 
 async def test_an_api_that_leaves_says_so(api: Api) -> None:

@@ -1,5 +1,6 @@
 """A task as server-sent events: what it is, what becomes of it, and nothing twice."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -118,6 +119,23 @@ async def test_a_client_that_comes_back_hears_what_is_new(api: Api) -> None:
         known = stream.last_id
     answer = await api.http.get(f"/tasks/{id}/events", headers={"Last-Event-ID": known})
     assert (answer.status_code, answer.content) == (204, b"")
+
+
+async def test_a_browser_that_comes_back_after_the_end_costs_nothing(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No body has to be read in a thread of asyncio's: there is no asyncio here, and its absence ended the process."""
+    id = await api.submit()
+    [lease] = await api.claim()
+    await api.settle(lease, Complete(b"1"))
+    async with events(api, id) as stream:
+        await stream.next()
+        known = stream.last_id
+    answer = await api.http.get(f"/tasks/{id}/events", headers={"Last-Event-ID": known})
+    assert answer.status_code == 204
+    gc.collect()
+    assert (await api.http.get("/healthz")).status_code == 200
+    assert caplog.records == []
 
 
 async def test_a_renewed_lease_is_no_news(api: Api) -> None:

@@ -1,6 +1,8 @@
 """Connection, on both its ways to the server: its troubles are BrokerUnavailable, and afterwards it works again."""
 
+import asyncio
 import contextlib
+import gc
 import os
 import random
 import signal
@@ -12,6 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 import trio
+import trio.testing
+import trio_asyncio
 
 from taskward.broker import connection, script
 from taskward.broker.connection import Connection, open_connection
@@ -319,3 +323,16 @@ async def test_an_url_that_is_none(url: str) -> None:
 
 def _port(url: str) -> int:
     return int(url.rpartition(":")[2].partition("/")[0])
+
+
+async def test_a_failure_that_nobody_awaited_is_told_and_ends_nothing(
+    own: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        asyncio.get_running_loop().create_future().set_exception(ValueError("nobody's"))
+
+    await trio_asyncio.aio_as_trio(fail)()
+    gc.collect()
+    await trio.testing.wait_all_tasks_blocked()
+    assert await own.command("PING")
+    assert "never retrieved" in caplog.text

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
@@ -79,6 +80,13 @@ def test_submit_that_waits_for_an_api_that_has_gone_says_which_task_it_was(api, 
     assert said == "taskward: t1 is submitted, but cannot be looked at: Redis does not answer (503)\n"
 
 
+def test_submit_that_is_interrupted_while_it_waits_says_which_task_it_was(api, capsys, monkeypatch):
+    api.answers["POST", "/tasks"] = (202, {"id": "t1", "state": "queued"})
+    monkeypatch.setattr("taskward.cli.tasks._wait", Mock(side_effect=KeyboardInterrupt))
+    assert main(["submit", "echo", "--wait", "9"]) == 130
+    assert capsys.readouterr().err == "taskward: t1 is submitted\n"
+
+
 @pytest.mark.parametrize("number", ["inf", "nan", "-1", "1e999", "soon"])
 @pytest.mark.parametrize("option", ["--delay", "--timeout", "--wait"])
 def test_seconds_are_a_finite_number(option, number, capsys):
@@ -109,7 +117,10 @@ def test_white_space_around_a_token_is_no_part_of_it(api, monkeypatch):
 def test_a_token_that_no_header_can_hold_is_refused_and_not_shown(token, capsys, monkeypatch):
     monkeypatch.setattr("os.environ", dict(os.environ) | {"TASKWARD_TOKEN": token})
     assert main(["list"]) == 2
-    assert capsys.readouterr().err == "taskward: TASKWARD_TOKEN holds characters that no token has\n"
+    assert (
+        capsys.readouterr().err
+        == "taskward: the token (TASKWARD_TOKEN, or token=) holds characters that no token has\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,11 @@ def test_the_banner_has_one_line_to_try_and_no_password():
     assert "secret" not in said
 
 
+def test_the_banner_names_no_type_that_is_not_there():
+    said = banner(plan("--app", "shop.tasks:app"), "redis://127.0.0.1:1/0")
+    assert '{"type": "A_TYPE_OF_YOURS"' in said
+
+
 def test_the_banner_asks_for_the_token_where_one_is_needed():
     assert "Authorization: Bearer" in banner(plan(API_TOKENS_FILE="tokens.json"), "redis://127.0.0.1:1/0")
 

@@ -1,6 +1,7 @@
 """The blocking client, over real HTTP."""
 
 import contextlib
+import http.server
 import json
 import os
 import socket
@@ -264,6 +265,52 @@ def test_what_is_no_address_is_refused() -> None:
     for url in ("127.0.0.1:8080", "ftp://x", "http://", "http://h:port", "http://[::1"):
         with pytest.raises(ConfigError):
             Client(url)
+
+
+@pytest.mark.parametrize("token", ["tw_a\nb", "tw_\u20ac"])
+def test_what_is_no_token_is_not_shown(token: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Client(token=token)
+    assert "tw_" not in str(caught.value)
+    Client(token="tw_a\n")
+
+
+@pytest.mark.parametrize("id", ["", "a/b"])
+def test_what_is_no_id_is_not_found(id: str) -> None:
+    with Client() as client:
+        for ask in (client.get, client.cancel, partial(client.wait, seconds=1)):
+            with pytest.raises(TaskNotFound):
+                ask(id)
+
+
+@pytest.mark.parametrize("answer", [(302, b""), (200, b"<html>"), (202, b"{}"), (200, b'{"results": []}')])
+def test_what_is_no_answer_of_ours_is_told(answer: tuple[int, bytes]) -> None:
+    with answering(*answer) as port, Client(f"http://127.0.0.1:{port}", patience=0) as client:
+        for ask in (lambda: client.submit("echo"), lambda: client.submit_many([Item(type="echo")])):
+            with pytest.raises(TaskwardError):
+                ask()
+
+
+@contextlib.contextmanager
+def answering(status: int, body: bytes) -> Iterator[int]:
+    """A server that always says the same. -> its port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
 
 
 @contextlib.contextmanager

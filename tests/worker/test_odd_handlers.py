@@ -184,6 +184,16 @@ async def test_tasks_that_an_asyncio_handler_leaves_end_with_it(workshop: Worksh
     assert sorted(ticks) == ["gone", "gone too"]
 
 
+async def test_asyncio_in_a_handler_for_trio_is_told_how(workshop: Workshop) -> None:
+    @workshop.app.task()
+    async def foreign(payload: Any) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    task = await survives(workshop, "foreign")
+    assert task.last_error is not None
+    assert "@app.task(asyncio=True)" in task.last_error.message
+
+
 @pytest.mark.parametrize("current", [float("nan"), float("inf"), 3])
 async def test_a_report_that_says_nothing_is_none(workshop: Workshop, current: float) -> None:
     @workshop.app.task()

@@ -88,7 +88,7 @@ def _watch(app: QuartTrio, service: Service, table: dict[str, Route]) -> None:
     def admit() -> None:
         g.began = time.perf_counter()
         route = table.get(request.endpoint or "")
-        service.guard.admit(
+        g.scopes = service.guard.admit(
             route.scope if route else None,
             authorization=request.headers.get("Authorization", ""),
             host=request.headers.get("Host", ""),

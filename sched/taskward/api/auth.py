@@ -32,6 +32,9 @@ class Scope(StrEnum):
     OPEN = "open"
 
 
+EVERYTHING = frozenset(Scope)
+
+
 class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One entry of the tokens file; the token itself is nowhere."""
 
@@ -48,9 +51,17 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 def parse_tokens(text: bytes) -> tuple[Token, ...]:
     """Raises ConfigError for a file that is not {"tokens": [{"name", "sha256", "scopes", "expires"?}]}."""
     try:
-        return msgspec.json.decode(text, type=_File).tokens
+        tokens = msgspec.json.decode(text, type=_File).tokens
     except ValueError as exc:
         raise ConfigError(f"API_TOKENS_FILE: {exc}") from exc
+    names: dict[str, str] = {}
+    for token in tokens:
+        if Scope.OPEN in token.scopes:
+            raise ConfigError(f"API_TOKENS_FILE: {token.name}: open is no scope of a token")
+        if token.sha256 in names:
+            raise ConfigError(f"API_TOKENS_FILE: {names[token.sha256]} and {token.name} are the same token")
+        names[token.sha256] = token.name
+    return tokens
 
 
 def new_token() -> tuple[str, str]:
@@ -79,7 +90,7 @@ def bind_host(config: Config) -> tuple[str, int]:
 def is_loopback(host: str) -> bool:
     """Whether a host name can only mean this machine."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+        return host.lower() == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 
@@ -113,18 +124,19 @@ class Guard:
 
     def admit(
         self, scope: Scope | None, *, authorization: str, host: str, site: str, origin: str, now: datetime
-    ) -> None:
-        """`scope` None is a request that no route answers; `site` is its Sec-Fetch-Site header."""
+    ) -> frozenset[Scope]:
+        """-> what else it may. `scope` None is a request that no route answers; `site` is its Sec-Fetch-Site header."""
         if self._off or scope is Scope.OPEN:
-            return
+            return EVERYTHING
         if self._tokens is None:
             elsewhere = site not in ("", "none", "same-origin") or (origin and not _is_at(origin, host))
             if elsewhere or not is_loopback(_without_port(host)):
                 raise Forbidden("without tokens only this machine's own programs are served")
-            return
+            return EVERYTHING
         token = self._find(authorization, now)
         if scope is not None and scope not in token.scopes:
             raise Forbidden(f"the token {token.name} lacks the scope {scope}")
+        return token.scopes
 
     def _find(self, authorization: str, now: datetime) -> Token:
         kind, _, presented = authorization.partition(" ")

@@ -21,6 +21,8 @@ from taskward.policy.admission import closed
 ROLE = "api"
 STALE_INTERVALS = 3
 LEAVE_SECONDS = 1.0
+# Prometheus goes on looking for a process that has died for so long: it has to see that it is down.
+LOOKED_FOR_MS = 300_000
 LONGEST_RETRY_SECONDS = 60.0
 
 
@@ -202,10 +204,12 @@ def depths(sample: PrioritySample) -> Depths:
 
 
 def targets(seen: dict[str, Seen]) -> list[dict[str, Any]]:
-    """Prometheus' HTTP service discovery: live processes by job. An address without a host is on the process's own."""
+    """Prometheus' HTTP service discovery: processes by job, also those that fell silent without a goodbye in the last
+    five minutes. An address without a host is on the process's own.
+    """
     groups: dict[str, list[str]] = {}
     for process in seen.values():
         host, _, port = process.report.metrics_addr.rpartition(":")
-        if process.live and port.isdecimal():
+        if process.silent_ms < LOOKED_FOR_MS and port.isdecimal():
             groups.setdefault(f"taskward-{process.report.role}", []).append(f"{host or process.report.host}:{port}")
     return [{"targets": sorted(set(found)), "labels": {"job": job}} for job, found in sorted(groups.items())]

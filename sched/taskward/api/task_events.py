@@ -32,7 +32,7 @@ async def task_events(service: Service, task_id: str) -> Response:
     known = request.headers.get("Last-Event-ID", "")
     task = await service.gateway.get(task_id)
     if task.terminal and event_id(task) == known:
-        return Response(status=204)
+        return Response(b"", 204)  # a body of None would be read in an asyncio thread: there is none here
     if request.method == "HEAD":
         return Response(b"", content_type=EVENT_STREAM)
     return respond_stream(_events(service, task_id, known), request_nursery(), content_type=EVENT_STREAM, most=1)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
-from quart import Response
+from quart import Response, g
 
 from taskward.api.auth import Scope
 from taskward.api.render import Accepted, StateOf, respond, respond_page, respond_task
@@ -53,7 +53,9 @@ async def accept_task(service: Service, body: bytes) -> tuple[Accepted, int]:
 
 
 async def submit_task(service: Service) -> Response:
-    """202 for a new task, 200 for a replay, or for one that ended within `Prefer: wait=N`."""
+    """202 for a new task, 200 for a replay, or for one that ended within `Prefer: wait=N`: then the task itself, to
+    whom may read it.
+    """
     accepted, status = await accept_task(service, await json_body(service.max_body_bytes))
     location = {"Location": f"/tasks/{accepted.id}"}
     wait = preferred_wait()
@@ -64,7 +66,10 @@ async def submit_task(service: Service) -> Response:
         task = await service.gateway.wait(accepted.id, seconds=wait)
     except TaskNotFound:  # accepted, and forgotten since
         return respond(msgspec.structs.replace(accepted, state=None), 200, headers)
-    return respond_task(task, 200 if task.terminal else 202, service.now_ms(), headers)
+    status = 200 if task.terminal else 202
+    if Scope.READ not in g.scopes:
+        return respond(msgspec.structs.replace(accepted, state=task.state), status, headers)
+    return respond_task(task, status, service.now_ms(), headers)
 
 
 async def get_task(service: Service, task_id: str) -> Response:
@@ -82,13 +87,15 @@ async def list_tasks(service: Service) -> Response:
 
 
 async def cancel_task(service: Service, task_id: str) -> Response:
-    """200 where the task has ended, 202 while its worker stops it; with `wait`, the task itself."""
+    """200 where the task has ended, 202 while its worker stops it; with `wait`, the task itself to whom may read it."""
     wait = query(WaitQuery).wait
     state = await service.gateway.cancel(task_id)
-    if not wait:
-        return respond(StateOf(task_id, state), 200 if state in TERMINAL else 202)
-    task = await service.gateway.wait(task_id, seconds=wait)
-    return respond_task(task, 200 if task.terminal else 202, service.now_ms())
+    if wait:
+        task = await service.gateway.wait(task_id, seconds=wait)
+        if Scope.READ in g.scopes:
+            return respond_task(task, 200 if task.terminal else 202, service.now_ms())
+        state = task.state
+    return respond(StateOf(task_id, state), 200 if state in TERMINAL else 202)
 
 
 async def run_task_now(service: Service, task_id: str) -> Response:

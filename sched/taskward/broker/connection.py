@@ -4,7 +4,9 @@ Scripts and commands go by a wire of our own to a single server (wire.py), and b
 wherever redis-py has more to do: Sentinel, Cluster, subscriptions, or because the caller asks for it.
 """
 
+import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -24,6 +26,8 @@ from taskward.broker import discovery
 from taskward.broker.script import Script
 from taskward.broker.wire import CONNECT_SECONDS, Dialer, ReplyError
 from taskward.errors import BrokerUnavailable, ConfigError
+
+_log = logging.getLogger("taskward.redis")
 
 CALL_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
@@ -193,7 +197,8 @@ async def open_connection(
     """
     client = _client(url, name, queue)
     dialer = None if discovery.is_discovered(url) or not wire else Dialer(url, name=name, look_seconds=look_seconds)
-    async with trio_asyncio.open_loop():
+    async with trio_asyncio.open_loop() as loop:
+        loop.set_exception_handler(_tell)
         try:
             if dialer is not None:
                 yield Connection(client, dialer.call, dialer.drop_idle)
@@ -207,6 +212,11 @@ async def open_connection(
                 await trio_asyncio.aio_as_trio(client.aclose)()
                 if discovery.is_discovered(url):
                     await trio_asyncio.aio_as_trio(discovery.close_manager)(client)
+
+
+def _tell(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Of what nobody awaited. trio-asyncio's own way would be to end the loop, and the process with it."""
+    _log.error("asyncio: %s", context["message"], exc_info=context.get("exception"))
 
 
 def _by_redis_py(client: "redis.asyncio.Redis") -> Call:

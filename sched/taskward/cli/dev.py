@@ -22,6 +22,7 @@ from taskward.errors import ConfigError
 
 # Beyond the graces: what a part needs to give its tasks back, flush its metrics and go.
 STOP_MARGIN_SECONDS = 5.0
+EXAMPLES = "examples.app:app"
 COLOURS = {"api": "36", "worker": "32", "taskward": "1"}
 
 
@@ -139,6 +140,7 @@ def parts_of(plan: Plan, env: Mapping[str, str], redis_url: str) -> tuple[Part, 
 def banner(plan: Plan, redis_url: str) -> str:
     """What a newcomer wants to know first."""
     token = " -H 'Authorization: Bearer TOKEN'" if plan.needs_token else ""
+    type = "echo" if plan.app == EXAMPLES else "A_TYPE_OF_YOURS"
     data = "" if plan.redis_url else f"   data in {plan.data}, log in {plan.data / 'server.log'}"
     return f"""
 Taskward is up. Ctrl-C stops it.
@@ -148,7 +150,7 @@ Taskward is up. Ctrl-C stops it.
   store     {without_password(redis_url)}{data}
   handlers  {plan.app}
 Try:
-  curl http://{plan.api}/tasks{token} -H 'Content-Type: application/json' -d '{{"type": "echo", "payload": "hello"}}'
+  curl http://{plan.api}/tasks{token} -H 'Content-Type: application/json' -d '{{"type": "{type}", "payload": "hello"}}'
 """
 
 

@@ -25,14 +25,16 @@ Settings come from the environment; `taskward check` lists them. Exit codes: 0 d
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. -> the exit code; what Taskward raises on purpose becomes one line, never a traceback."""
-    options = build_parser().parse_args(argv)
     try:
-        return int(options.run(options))
+        options = build_parser().parse_args(argv)
+        code = int(options.run(options))
+        sys.stdout.flush()  # while somebody can still be told that it cannot be written
     except (TaskwardError, KeyboardInterrupt, BaseExceptionGroup) as exc:
         return _report(exc)
     except BrokenPipeError:  # `taskward list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    return code
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from taskward.address import connection_to
-from taskward.errors import ConfigError, TaskwardError
+from taskward.address import bearer, connection_to
+from taskward.errors import TaskwardError
 
 # Longer than the API waits for a task's end.
 CALL_SECONDS = 75.0
@@ -37,7 +37,7 @@ class Remote:
     def __init__(self, url: str, *, token: str = "", seconds: float = CALL_SECONDS) -> None:
         self._url = url
         self._connection, self._prefix = connection_to(url, seconds=seconds)
-        self._headers = {"Authorization": f"Bearer {_checked(token)}"} if token.strip() else {}
+        self._headers = {"Authorization": f"Bearer {bearer(token)}"} if token.strip() else {}
 
     def call(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None) -> Any:
         """The answer's JSON. Query values that are None are left out. Raises RequestFailed; ApiAway may pass."""
@@ -58,14 +58,6 @@ class Remote:
             return json.loads(text)
         except ValueError:
             raise RequestFailed(f"{self._url} answers with something that is not JSON: is it Taskward's API?") from None
-
-
-def _checked(token: str) -> str:
-    """Without the white space around it. Raises ConfigError, which does not show it, for what no header can hold."""
-    token = token.strip()
-    if not (token.isascii() and token.isprintable()):
-        raise ConfigError("TASKWARD_TOKEN holds characters that no token has")
-    return token
 
 
 def describe_problem(status: int, body: bytes) -> str:

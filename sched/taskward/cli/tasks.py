@@ -137,6 +137,9 @@ def _submit(options: argparse.Namespace) -> int:
         task = _wait(api, submitted["id"], seconds=options.wait)
     except RequestFailed as exc:
         raise RequestFailed(f"{submitted['id']} is submitted, but cannot be looked at: {exc}") from None
+    except KeyboardInterrupt:
+        print(f"taskward: {submitted['id']} is submitted", file=sys.stderr)
+        raise
     _print_task(task, as_json=options.json)
     if not task["terminal"]:
         print(f"taskward: {task['id']} is still {task['state']} after {options.wait:g} s", file=sys.stderr)

@@ -81,7 +81,8 @@ def _worker(worker: Answer) -> Row:
     said = "" if worker["live"] else "silent"
     if worker["live"] and report.get("draining"):
         said = "draining"
-    return (worker["id"], str(report.get("busy", NONE)), str(report.get("concurrency", NONE)), f"{silent:.0f} s", said)
+    busy = report.get("busy", NONE) if worker["live"] else NONE
+    return (worker["id"], str(busy), str(report.get("concurrency", NONE)), f"{silent:.0f} s", said)
 
 
 def _rate(of: Answer) -> str:

@@ -1,6 +1,7 @@
 """The worker process, put together: nesting is the order in which it stops."""
 
 import gc
+import math
 import os
 from functools import partial
 
@@ -107,6 +108,7 @@ class _Worker:
         self._observe = telemetry.observe
         self._worker_id = worker_id
         self._metrics_addr = metrics_addr
+        self._heard = -math.inf
         self._pool = pool_of(
             config, app=app, broker=broker, worker_id=worker_id, observe=self._observe, span=telemetry.span
         )
@@ -203,6 +205,7 @@ class _Worker:
 
     async def _publish(self) -> None:
         await self._broker.report(self._worker_id, self._report.render())
+        self._heard = trio.current_time()
 
     async def _say_goodbye(self) -> None:
         with trio.move_on_after(1.0):
@@ -212,7 +215,8 @@ class _Worker:
                 return  # the janitor of another worker removes it
 
     def _readiness(self) -> tuple[bool, dict[str, object]]:
-        silent = trio.current_time() - self._pool.last_contact
+        # With every slot taken for long, the pool asks for nothing; the report goes out all the same.
+        silent = trio.current_time() - max(self._pool.last_contact, self._heard)
         reasons: dict[str, object] = {
             "seconds_since_contact": round(silent, 1) if silent < 1e9 else None,
             "loop_blocked": self._watchdog.loop_blocked,

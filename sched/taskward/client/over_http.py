@@ -12,7 +12,7 @@ import msgspec
 import uuid_utils
 
 from taskward import errors
-from taskward.address import connection_to
+from taskward.address import bearer, connection_to
 from taskward.client.fields import Item, Options, encode
 from taskward.client.view import TaskView
 from taskward.errors import BrokerUnavailable, InvalidTask, QueueFull, TaskTooLarge, TaskwardError, UnreadableBody
@@ -51,7 +51,8 @@ class Client:
 
     def __init__(self, url: str = "http://127.0.0.1:8080", *, token: str = "", patience: float = 10.0) -> None:
         self._connection, self._prefix = connection_to(url, seconds=LONGEST_WAIT_SECONDS + 15)
-        self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        login = {"Authorization": f"Bearer {bearer(token)}"} if token.strip() else {}
+        self._headers = {"Content-Type": "application/json"} | login
         self._patience = patience
         self._pid = os.getpid()
 
@@ -68,7 +69,7 @@ class Client:
     def submit(self, type: str, payload: Any = None, **options: Unpack[Options]) -> Submitted:
         """Raises InvalidTask, TaskTooLarge, Conflict, QueueFull and MemoryLow."""
         status, body = self._ask("POST", "/tasks", encode(_named(Item(type=type, payload=payload, **options))))
-        return Submitted(msgspec.json.decode(body, type=_Named).id, status == 202)
+        return Submitted(_decoded(body, _Named).id, status == 202)
 
     def submit_many(self, items: Sequence[Item]) -> list[Submitted | TaskwardError]:
         """One answer an item, an error in its place where it was not taken. Raises InvalidTask for what is no JSON.
@@ -94,7 +95,7 @@ class Client:
 
     def get(self, id: str) -> TaskView:
         """Raises TaskNotFound."""
-        return msgspec.json.decode(self._ask("GET", f"/tasks/{quote(id, safe='')}")[1], type=TaskView)
+        return _decoded(self._ask("GET", _path(id))[1], TaskView)
 
     def wait(self, id: str, *, seconds: float) -> TaskView:
         """The task as soon as it is terminal, or else as it is after `seconds`. Raises TaskNotFound."""
@@ -107,18 +108,21 @@ class Client:
 
     def cancel(self, id: str) -> State:
         """-> the state it is in now: `cancelling` while its worker stops it. Raises TaskNotFound."""
-        return msgspec.json.decode(self._ask("POST", f"/tasks/{quote(id, safe='')}/cancel")[1], type=_StateOf).state
+        return _decoded(self._ask("POST", f"{_path(id)}/cancel")[1], _StateOf).state
 
     def _submit_part(self, part: Sequence[bytes]) -> list[Submitted | TaskwardError]:
         _status, body = self._ask("POST", "/tasks/batch", b"[" + b",".join(part) + b"]")
-        return [_answer(result) for result in msgspec.json.decode(body, type=_Batch).results]
+        results = _decoded(body, _Batch).results
+        if len(results) != len(part):
+            raise TaskwardError(f"the API answers {len(results)} of {len(part)} tasks")
+        return [_answer(result) for result in results]
 
     def _look(self, id: str, give_up: float) -> tuple[TaskView, float]:
         """-> the task, and how many seconds before the time that was asked for the answer came."""
         until = min(give_up, time.monotonic() + LONGEST_WAIT_SECONDS)
-        path = f"/tasks/{quote(id, safe='')}?wait={max(0.0, until - time.monotonic()):.3f}"
+        path = f"{_path(id)}?wait={max(0.0, until - time.monotonic()):.3f}"
         _status, body = self._ask_once("GET", path, None)
-        return msgspec.json.decode(body, type=TaskView), max(0.0, until - time.monotonic())
+        return _decoded(body, TaskView), max(0.0, until - time.monotonic())
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         return self._patiently(lambda: self._ask_once(method, path, body))
@@ -148,7 +152,7 @@ class Client:
         except (OSError, http.client.HTTPException) as exc:
             self._connection.close()
             raise BrokerUnavailable(f"the API did not answer: {exc!r}") from exc
-        if response.status >= 400:
+        if response.status >= 300:
             raise _error(response.status, answer, response.headers.get("Retry-After", ""))
         return response.status, answer
 
@@ -176,6 +180,20 @@ class _Result(msgspec.Struct):
 
 class _Batch(msgspec.Struct):
     results: list[_Result]
+
+
+def _decoded(body: bytes, type: "type[Value]") -> Value:
+    try:
+        return msgspec.json.decode(body, type=type)
+    except msgspec.DecodeError as exc:
+        raise TaskwardError(f"the answer is none of Taskward's API: {exc}") from exc
+
+
+def _path(id: str) -> str:
+    """Raises TaskNotFound for what would be another path."""
+    if not id or "/" in id:
+        raise errors.TaskNotFound(f"no task {id[:64]}")
+    return f"/tasks/{quote(id, safe='')}"
 
 
 def _named(item: Item) -> Item:

@@ -98,7 +98,7 @@ def failure(exc: BaseException, running: Running) -> Outcome:
         exc = exc.raised
     error = ErrorInfo(
         type(exc).__name__,
-        _said(exc)[:MESSAGE_CHARS],
+        (_said(exc) + _hint(exc))[:MESSAGE_CHARS],
         codec.storable("".join(traceback.format_exception(type(exc), exc, _handlers_part(exc, running))))[
             -TRACEBACK_CHARS:
         ],
@@ -119,6 +119,12 @@ def _handlers_part(exc: BaseException, running: Running) -> TracebackType | None
     while at is not None and at.tb_frame.f_code is not getattr(function, "__code__", None):
         at = at.tb_next
     return at or exc.__traceback__
+
+
+def _hint(exc: BaseException) -> str:
+    # What Trio says where a coroutine waits for asyncio.
+    foreign = isinstance(exc, TypeError) and "unrecognized yield message" in str(exc)
+    return " A handler that uses asyncio is registered with @app.task(asyncio=True)." if foreign else ""
 
 
 def _said(exc: BaseException) -> str:

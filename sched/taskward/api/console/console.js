@@ -115,8 +115,9 @@ async function priorities() {
 async function overview() {
   const asked = ["GET /queues", "GET /metrics/summary", "GET /workers"];
   const [{ queues }, summary, { workers }] = await Promise.all(asked.map((route) => call(route)));
-  const running = workers.flatMap(({ id, report }) => (report.running ?? []).map((one) => ({ ...one, worker: id })));
-  const cut = workers.some(({ report }) => report.running?.length >= MOST_REPORTED);
+  const heard = workers.filter(({ live }) => live); // what a lost worker last told of runs elsewhere by now, or has ended
+  const running = heard.flatMap(({ id, report }) => (report.running ?? []).map((one) => ({ ...one, worker: id })));
+  const cut = heard.some(({ report }) => report.running?.length >= MOST_REPORTED);
   return [
     el("h1", {}, TITLES.overview),
     summary.stale && el("p", { class: "note warn" }, "The API has not sampled the store lately: the rates are old."),
@@ -173,7 +174,7 @@ function workerTable(workers) {
       { key: id, kind: (!live || report.loop_blocked || report.stuck > 0) && "bad" },
       el("span", { class: "id" }, id),
       troubles.join(", ") || "live",
-      number(report.busy),
+      live ? number(report.busy) : NONE,
       number(report.concurrency),
       report.started_ms ? ago(report.started_ms) : NONE,
       (report.types ?? []).join(", "),
