@@ -163,6 +163,14 @@ def test_load_of_what_is_not_there(module: types.ModuleType, path: str) -> None:
         load(path)
 
 
+@pytest.mark.parametrize(
+    ("path", "hint"), [("shop/tasks:app", "package.module:name"), ("no_such_module", "looked for in /")]
+)
+def test_load_says_where_it_looked(path: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        load(path)
+
+
 def test_load_of_an_app_that_handles_nothing(module: types.ModuleType) -> None:
     vars(module).update(app=App())
     with pytest.raises(ConfigError, match="no handlers"):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -186,7 +187,7 @@ def load(path: str) -> App:
     try:
         found = getattr(importlib.import_module(module_name), attribute or "app")
     except (ImportError, AttributeError, ValueError) as exc:
-        raise ConfigError(f"cannot load the app {path!r}: {exc}") from exc
+        raise ConfigError(f"cannot load the app {path!r}: {exc}{_hint(path, exc)}") from exc
     if not isinstance(found, App):
         raise ConfigError(f"{path!r} is {type(found).__name__}, not a taskward.App")
     if not found.handlers:
@@ -194,6 +195,14 @@ def load(path: str) -> App:
     for schedule in found.schedules.values():
         _check_handled(schedule, found.handlers.get(schedule.type))
     return found
+
+
+def _hint(path: str, exc: Exception) -> str:
+    if not isinstance(exc, ModuleNotFoundError):
+        return ""
+    if "/" in path or path.partition(":")[0].endswith(".py"):
+        return " (write it as package.module:name)"
+    return f" (looked for in {Path.cwd()} and PYTHONPATH; --app names another)"
 
 
 def _check_handled(schedule: Schedule, handler: Handler | None) -> None:

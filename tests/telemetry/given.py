@@ -12,7 +12,14 @@ from taskward.telemetry.metrics import Metrics
 PRIORITIES = ("high", "default", "low")
 TYPES = ("echo", "email.send")
 SECRET = "the payload, which is nobody's business"
-ERROR = ErrorInfo("ValueError", SECRET)
+TRACEBACK = f"""Traceback (most recent call last):
+  File "/shop/tasks.py", line 7, in send
+    post(letter)
+  File "/shop/post.py", line 12, in post
+    raise ValueError({SECRET!r})
+ValueError: {SECRET}
+"""
+ERROR = ErrorInfo("ValueError", SECRET, TRACEBACK)
 FAILED = Failed(ERROR)
 
 

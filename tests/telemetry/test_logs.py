@@ -59,7 +59,15 @@ INFOS = [
     (
         settled(FAILED, RetryIn(2.0, "exception", ERROR), span=SPAN),
         "attempt failed",
-        {**TASK, **IDS, "error": "ValueError", "then": "retry", "reason": "exception", "retry_in": 2.0},
+        {
+            **TASK,
+            **IDS,
+            "error": "ValueError",
+            "at": "/shop/post.py:12",
+            "then": "retry",
+            "reason": "exception",
+            "retry_in": 2.0,
+        },
     ),
     (
         settled(RetryAsked(None, ERROR), RetryIn(1.0, "asked", ERROR)),

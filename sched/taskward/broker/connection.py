@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 import hiredis
 import redis.asyncio
+import redis.asyncio.sentinel
 import redis.exceptions
+import redis.sentinel
 import trio
 import trio_asyncio
 from redis.asyncio.connection import AbstractConnection
@@ -163,6 +165,12 @@ def unavailable(exc: BaseException) -> BrokerUnavailable | None:
             return exc
         case trio.TooSlowError():
             failure = BrokerUnavailable(LATE)
+        case (
+            redis.sentinel.MasterNotFoundError() | redis.asyncio.sentinel.MasterNotFoundError()
+        ):  # whose text has the clients' inner life in it
+            failure = BrokerUnavailable(
+                "Redis is not reachable: no Sentinel that answers knows of a primary by this name"
+            )
         case redis.exceptions.ConnectionError() | redis.exceptions.TimeoutError() | OSError():
             failure = BrokerUnavailable(f"Redis is not reachable: {exc}")
         case ReplyError() | redis.exceptions.ResponseError() if str(exc).startswith(PASSING) or isinstance(

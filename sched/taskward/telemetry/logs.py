@@ -54,6 +54,7 @@ _SECRETS = re.compile(r"password|passwd|secret|authorization|cookie|credential|a
 _LOGINS = re.compile(r"(?<=://)[^/\s@]+(?=@)|(?<=bearer )\S+", re.IGNORECASE)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _PLAIN = re.compile(r"[\w./:@+-]+", re.ASCII)
+_FRAME = re.compile(r'^ {2}File "(.+)", line (\d+)', re.MULTILINE)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "fields"}
 
 # The events that are said with their own fields; the others have their own ways.
@@ -130,16 +131,14 @@ class LogObserver:
             self._write(INFO, "redis has room again, submissions are taken", fields)
 
     def _settled(self, event: TaskSettled) -> None:
-        error = _error_type(event.outcome)
+        error = _error_of(event.outcome)
         if error is None and not self._debug:
             return
         fields = {**_lease(event.lease), "seconds": event.seconds, **_fate(event.decision), **_trace(event.span)}
         if error is None:
             self._write(DEBUG, "attempt ended", fields)
         else:
-            self._write(
-                WARNING if isinstance(event.decision, Bury) else INFO, "attempt failed", {**fields, "error": error}
-            )
+            self._write(WARNING if isinstance(event.decision, Bury) else INFO, "attempt failed", {**fields, **error})
 
 
 def _fields(event: Any) -> dict[str, object]:
@@ -157,14 +156,16 @@ def _lease(lease: Lease) -> dict[str, object]:
     }
 
 
-def _error_type(outcome: Outcome) -> str | None:
+def _error_of(outcome: Outcome) -> dict[str, object] | None:
+    """Its type, and where it was raised. Not its message, in which there may be parts of a payload."""
     match outcome:
         case Succeeded():  # first: it is every task's
             return None
         case Failed(error) | RetryAsked(_, error):
-            return error.type
+            at = _FRAME.findall(error.traceback)
+            return {"error": error.type, "at": ":".join(at[-1])} if at else {"error": error.type}
         case Stopped(cause):
-            return "Timeout" if cause is CancelCause.TIMEOUT else None
+            return {"error": "Timeout"} if cause is CancelCause.TIMEOUT else None
         case _:
             assert_never(outcome)
 
