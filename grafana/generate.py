@@ -191,6 +191,8 @@ def retries() -> list[Panel]:
               stacked=True, limit=500, alert="TaskwardRetrySurge"),
         lines("Overdue retries", "How long the most overdue retry has been due; nothing while none waits.", "s",
               [("max by (priority) (retry_overdue_seconds{@p})", "{{priority}}")]),
+        lines("Paused", "1 while a priority is paused: its tasks wait until somebody resumes it.", "short",
+              [("max by (priority) (queue_paused{@p})", "{{priority}}")]),
         lines("DLQ", "Tasks given up on.", "short", [("max by (priority) (dlq_depth{@p})", "{{priority}}")]),
         lines("Dead by reason (15m)", "Tasks sent to the DLQ in 15 minutes, by type and reason.", "short",
               [("sum by (type, reason) (increase(tasks_dead_total{@tp}[15m])) > 0", "{{type}}: {{reason}}")]),

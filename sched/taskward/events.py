@@ -84,6 +84,7 @@ class PrioritySample(msgspec.Struct, frozen=True):
     dead: int
     oldest_queued_age: float | None
     retry_overdue: float | None
+    paused: bool = False
 
 
 class QueueSampled(msgspec.Struct, frozen=True):

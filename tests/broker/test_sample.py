@@ -43,6 +43,11 @@ async def test_every_place_is_counted(rig: Rig) -> None:
     assert (sample.running, sample.cancelling, sample.finished, sample.workers) == (2, 1, 1, 1)
 
 
+async def test_what_is_paused(rig: Rig) -> None:
+    await rig.broker.pause("low")
+    assert [p.paused for p in (await rig.broker.sample()).priorities] == [False, True]
+
+
 async def test_a_retry_that_is_not_due_is_not_overdue(rig: Rig) -> None:
     (lease,) = await rig.running("a")
     await rig.settle(lease, RetryIn(5.0, "exception"))

@@ -509,6 +509,13 @@ MUTANTS = [
     Mutant("list", "one that left hides its equals", "'(' .. ARGV[6]", "ARGV[6]", "its pages are not turned"),
     Mutant("list", "a page is too long", "first + tonumber(ARGV[4]) - 1", "-1", "its pages are not turned"),
     Mutant("sample", "what is to be cancelled is not counted", "call('HLEN', cancel)", "0", "it does not look at that"),
+    Mutant(
+        "sample",
+        "what is paused is not told",
+        "call('SISMEMBER', paused, priority_of(ready[p]))",
+        "0",
+        "it does not look at that",
+    ),
     Mutant("sample", "a silent worker counts", "int(now_ms - tonumber(ARGV[2]))", "'-inf'", "it does not look at that"),
     Mutant("sample", "running and done are mixed up", "call('ZCARD', running), call", "call('ZCARD', done), call"),
     Mutant(

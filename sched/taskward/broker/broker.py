@@ -274,7 +274,7 @@ class Broker:
         at_ms = int(now_ms)
         return QueueSampled(
             tuple(
-                messages.priority_sample(name, rest[6 * n : 6 * n + 6], at_ms=at_ms)
+                messages.priority_sample(name, rest[7 * n : 7 * n + 7], at_ms=at_ms)
                 for n, name in enumerate(self.priorities)
             ),
             running,

@@ -164,7 +164,7 @@ def claimed(
 
 def priority_sample(name: str, fields: Sequence[Any], *, at_ms: int) -> PrioritySample:
     """What sample.lua answers of a priority."""
-    ready, scheduled, retry, dead, oldest_us, due_ms = fields
+    ready, scheduled, retry, dead, oldest_us, due_ms, paused = fields
     return PrioritySample(
         name,
         ready,
@@ -173,6 +173,7 @@ def priority_sample(name: str, fields: Sequence[Any], *, at_ms: int) -> Priority
         dead,
         max(0.0, at_ms / 1000 - float(oldest_us) / 1e6) if oldest_us else None,
         max(0.0, (at_ms - float(due_ms)) / 1000) if due_ms else None,
+        bool(paused),
     )
 
 

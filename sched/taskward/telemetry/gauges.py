@@ -17,6 +17,7 @@ _OF_PRIORITY = {
     "dlq_depth": attrgetter("dead"),
     "queue_oldest_task_age_seconds": attrgetter("oldest_queued_age"),
     "retry_overdue_seconds": attrgetter("retry_overdue"),
+    "queue_paused": attrgetter("paused"),
 }
 _OF_QUEUE = {
     "processing_inflight": attrgetter("running"),

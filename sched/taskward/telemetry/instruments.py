@@ -135,6 +135,7 @@ BEYOND: tuple[Instrument, ...] = (
         cluster=True,
     ),
     Instrument("gauge", "scheduled_depth", "{task}", "Tasks that wait for their time.", PRIORITY, cluster=True),
+    Instrument("gauge", "queue_paused", "1", "1 while the priority is paused, else 0.", PRIORITY, cluster=True),
     Instrument("gauge", "workers_live", "{worker}", "Workers with a fresh heartbeat.", cluster=True),
     Instrument(
         "gauge",
