@@ -74,7 +74,8 @@ class Retry(Exception):
         super().__init__(f"retry after {after} s" if after is not None else "retry")
 
     def __reduce__(self) -> tuple[type["Retry"], tuple[()], dict[str, float | None]]:
-        return type(self), (), {"after": self.after}  # raised in a process, read in the worker's
+        # Raised in a process, read in the worker's: one of a handler's own class may want other arguments.
+        return Retry, (), {"after": self.after}
 
 
 class Discard(Exception):

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from taskward import codec
-from taskward.broker.broker import REAP_GAP_MS, REAP_HOLD_MS
-from taskward.events import TaskReaped
+from taskward.broker.broker import REAP_GAP_MS, REAP_HOLD_MS, Broker
+from taskward.events import TaskReaped, ignore
 from taskward.policy.retry import Bury, Cancel, Complete, Release, RetryIn
 from taskward.task import Attempt, CancelCause
 from tests.support.rig import TERMS, Rig
@@ -204,7 +204,20 @@ async def test_a_priority_that_is_no_longer_configured_goes_to_the_last(rig: Rig
     text = rig.store["record"]["a"].replace("|high|", "|gone|")
     rig.store.client.hset(rig.store.key("record"), "a", text)
     rig.clock.move(ms=TERMS.lease_ms)
+    assert [reaped.priority for reaped in await rig.broker.reap()] == ["low"]
+    assert rig.store["ready:low"] == {"a": lease.queued_us}
+    assert codec.decode_record(rig.store["record"]["a"].encode()).priority == "low"
+
+
+async def test_one_that_knows_the_former_priority_leaves_it_where_it_went(rig: Rig) -> None:
+    """Its auditor sees it in no place: it must not queue it a second time."""
+    (lease,) = await rig.running("a")
+    text = rig.store["record"]["a"].replace("|high|", "|old|")
+    rig.store.client.hset(rig.store.key("record"), "a", text)
+    rig.clock.move(ms=TERMS.lease_ms)
     await rig.broker.reap()
+    old = Broker(rig.connection, queue=rig.queue, priorities=("high", "old"), terms=TERMS, observe=ignore)
+    assert await old.audit(["a"], repair=True) == [("a", "unknown_priority", "left")]
     assert rig.store["ready:low"] == {"a": lease.queued_us}
 
 

@@ -35,6 +35,23 @@ async def test_a_claim_is_a_lease_a_record_and_a_token(rig: Rig) -> None:
     }
 
 
+async def test_a_claim_takes_no_more_than_a_slow_line_carries(rig: Rig) -> None:
+    """The rest stays, in its order and of each priority, and the worker is told to come again."""
+    large = "x" * 900_000
+    await rig.submit("h1", payload=large)
+    await rig.submit("l1", "l2", payload=large, priority="low")
+    await rig.submit("h2", payload=large)
+    taken = []
+    for left in (2, 0):
+        step = await rig.step(wanted=4, shares=[1, 1])
+        assert step.wait == (0 if left else None)
+        assert len(rig.store["ready:high"]) + len(rig.store["ready:low"]) == left
+        taken.append(_ids(step.leases))
+    assert taken == [["h1", "l1"], ["h2", "l2"]]
+    await rig.submit("huge", payload="x" * 3_000_000)
+    assert _ids(await rig.claim(4)) == ["huge"]
+
+
 async def test_the_oldest_first(rig: Rig) -> None:
     for id in "cab":
         await rig.submit(id)

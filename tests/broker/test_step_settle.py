@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from taskward import codec
 from taskward.broker.messages import Settlement
 from taskward.policy.retry import Bury, Cancel, Complete, Decision, Release, RetryIn
 from taskward.task import CancelCause, Lease
@@ -249,3 +250,13 @@ async def test_only_settling_tells_somebody_of_what_may_run_again(rig: Rig, deci
     lease, _ = await _started(rig)
     await rig.settle(lease, decision)
     assert rig.store["wake"] == (["1"] * markers or {})
+
+
+async def test_a_priority_that_is_no_longer_configured_is_that_of_the_place(rig: Rig) -> None:
+    (lease,) = await rig.running("a")
+    text = rig.store["record"]["a"].replace("|high|", "|gone|")
+    rig.store.client.hset(rig.store.key("record"), "a", text)
+    assert await rig.settle(lease, RETRY) == "T"
+    contents = rig.store.read()
+    assert list(contents["retry:low"]) == ["a"]
+    assert codec.decode_record(contents["record"]["a"].encode()).priority == "low"

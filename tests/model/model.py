@@ -164,7 +164,7 @@ class Model(Books):
 
     def resume(self, priority: str) -> None:
         self.paused.discard(priority)
-        self.wake += 1
+        self.push_wake(1)
 
     def pop_marker(self) -> bool:
         self.wake -= (there := self.wake > 0)

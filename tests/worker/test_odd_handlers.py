@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -30,7 +33,38 @@ class Nothing(Exception):
         return None  # type: ignore[return-value]
 
 
+class Leaves(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(5)
+
+
+class AfterText(Retry):
+    def __init__(self) -> None:
+        self.after = "60"  # type: ignore[assignment]
+
+
+class AfterNothing(Retry):
+    def __init__(self) -> None: ...
+
+    @property
+    def after(self) -> float:  # type: ignore[override]
+        raise ValueError("no length")
+
+
+def deep_group() -> BaseException:
+    exc: Exception = ValueError("innermost")
+    for _ in range(3000):
+        exc = ExceptionGroup("g", [exc, ValueError("beside it")])
+    return exc
+
+
 RAISED: dict[str, BaseException] = {
+    "a generator's end": GeneratorExit(),
+    "the end of an iteration": StopIteration(),
+    "an exit where its text should be": Leaves(),
+    "a wait that is a text": AfterText(),
+    "a wait that cannot be read": AfterNothing(),
+    "a deep group": deep_group(),
     "an exit": SystemExit(3),
     "a Ctrl-C": KeyboardInterrupt(),
     "asyncio's cancellation": asyncio.CancelledError(),
@@ -71,7 +105,7 @@ async def test_whatever_it_raises(workshop: Workshop, kind: str, raised: BaseExc
     task = await survives(workshop, "fail")
     assert task.state is State.DEAD
     assert task.last_error is not None
-    assert task.last_error.type in {type(raised).__name__, "ValueError"}
+    assert task.last_error.type in {type(raised).__name__, "ValueError", "RuntimeError", "Exception"}
 
 
 @pytest.mark.parametrize("kind", ["trio", "thread", "asyncio"])
@@ -184,6 +218,72 @@ async def test_tasks_that_an_asyncio_handler_leaves_end_with_it(workshop: Worksh
     assert sorted(ticks) == ["gone", "gone too"]
 
 
+@pytest.mark.parametrize("within", ["alone", "in a group", "in a thread"])
+async def test_a_cancelled_of_another_scope_is_a_failure_like_any_other(workshop: Workshop, within: str) -> None:
+    """One that was kept, by a cache of outcomes for instance. It stopped every slot of the worker, without a word."""
+    saved: list[BaseException] = []
+
+    async def cancel() -> None:
+        with trio.move_on_after(0):
+            try:
+                await trio.sleep(1)
+            except trio.Cancelled as exc:
+                saved.append(exc)
+                raise
+
+    def raise_it(payload: Any) -> None:
+        raise BaseExceptionGroup("g", [*saved, ValueError("x")]) if within == "in a group" else saved[0]
+
+    async def stray(payload: Any) -> None:
+        raise_it(payload)
+
+    await cancel()
+    workshop.app.task("stray")(raise_it if within == "in a thread" else stray)
+    task = await survives(workshop, "stray")
+    assert task.state is State.DEAD
+    assert task.last_error is not None
+
+
+async def test_what_a_handler_sets_in_its_context_is_not_the_next_ones(workshop: Workshop) -> None:
+    tenant = ContextVar("tenant", default="nobody")
+
+    @workshop.app.task()
+    async def reads(payload: Any) -> str:
+        seen = tenant.get()
+        tenant.set(payload)
+        await trio.lowlevel.checkpoint()
+        assert tenant.get() == payload
+        if payload == "raises":
+            raise ValueError
+        return seen
+
+    async with workshop.working(concurrency=1):
+        for payload in ("a", "raises", "b", "c"):
+            task = await workshop.until(await workshop.submit("reads", payload, max_attempts=1))
+            assert task.result in ("nobody", None)
+
+
+@pytest.mark.parametrize("deep", [200, 950])
+async def test_a_result_that_nobody_could_read_is_none(workshop: Workshop, deep: int) -> None:
+    @workshop.app.task()
+    async def nested(payload: Any) -> Any:
+        result: list[Any] = []
+        for _ in range(deep):
+            result = [result]
+        return result
+
+    task = await survives(workshop, "nested")
+    assert task.state is (State.SUCCEEDED if deep == 200 else State.DEAD)
+
+
+async def test_a_result_that_is_no_json_is_none(workshop: Workshop) -> None:
+    @workshop.app.task()
+    async def raw(payload: Any) -> Any:
+        return msgspec.Raw(b'{"a":')
+
+    assert (await survives(workshop, "raw")).state is State.DEAD
+
+
 async def test_asyncio_in_a_handler_for_trio_is_told_how(workshop: Workshop) -> None:
     @workshop.app.task()
     async def foreign(payload: Any) -> None:
@@ -220,13 +320,30 @@ def busy(payload: Any) -> int:
     return os.getpid()
 
 
-async def test_a_process_handlers_time_runs_from_when_it_has_a_process(workshop: Workshop) -> None:
-    """Two processes for ten tasks: the last waits two seconds, four times what an attempt may take."""
+@pytest.mark.parametrize("timeout_ms", [1500, 550])
+async def test_a_process_handlers_time_runs_from_when_it_has_a_process(workshop: Workshop, timeout_ms: int) -> None:
+    """Two processes for ten tasks: the last waits two seconds, longer than an attempt may take."""
     workshop.app.task(process=True)(busy)
     async with workshop.working():
-        ids = [await workshop.submit("busy", timeout_ms=1500, max_attempts=1) for _ in range(10)]
+        warm = [await workshop.submit("busy") for _ in range(2)]
+        assert [(await workshop.until(id)).state for id in warm] == [State.SUCCEEDED] * 2
+        ids = [await workshop.submit("busy", timeout_ms=timeout_ms, max_attempts=1) for _ in range(10)]
         tasks = [await workshop.until(id) for id in ids]
     assert {task.state for task in tasks} == {State.SUCCEEDED}
+
+
+async def test_a_process_handlers_timeout_is_no_deadline(workshop: Workshop) -> None:
+    workshop.app.task(process=True)(sleeps)
+    async with workshop.working():
+        far = await workshop.broker.now_ms() + 60_000
+        id = await workshop.submit("sleeps", timeout_ms=300, deadline_ms=far, max_attempts=2)
+        task = await workshop.until(id)
+    assert (task.state, task.cancel_cause) == (State.DEAD, None)
+    assert [attempt.cancel_cause for attempt in task.attempts] == ["timeout"] * 2
+
+
+def sleeps(payload: Any) -> None:
+    time.sleep(30)
 
 
 PARENT = """

@@ -15,7 +15,7 @@ from taskward import Context, Discard, Retry
 from taskward.broker.broker import Broker
 from taskward.broker.messages import Settlement, Step
 from taskward.events import LeaseWasLost, TaskSettled, TaskStarted
-from taskward.policy.retry import Complete
+from taskward.policy.retry import Complete, Release
 from taskward.task import CancelCause, RetryPolicy, State
 from taskward.worker import pace
 from taskward.worker import pool as worker_pool
@@ -234,6 +234,47 @@ async def test_slots_bound_what_runs_at_once(workshop: Workshop) -> None:
     async with workshop.working(concurrency=4):
         await workshop.said.wait_for(TaskSettled, count=30)
     assert most == 4
+
+
+async def test_what_would_start_after_its_lease_does_not(workshop: Workshop) -> None:
+    """The loop stands still for longer than a lease: another worker may have by now what is about to begin."""
+    begun = []
+
+    @workshop.app.task()
+    async def first_one_blocks(payload: Any) -> None:
+        begun.append(payload)
+        if len(begun) == 1:
+            time.sleep(0.6)  # noqa: ASYNC251 - that is the point
+
+    ids = [await workshop.submit("first_one_blocks", n) for n in range(10)]
+    async with workshop.working(concurrency=10, lease_ms=600):
+        for id in ids:
+            assert (await workshop.until(id)).state is State.SUCCEEDED
+    released = [event for event in workshop.said.of(TaskSettled) if isinstance(event.decision, Release)]
+    assert len(released) == 9
+    assert sorted(begun) == list(range(10))
+
+
+async def test_large_results_are_recorded_in_several_calls(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_pool, "MOST_BYTES_PER_STEP", 12_000)
+
+    @workshop.app.task()
+    async def large(payload: Any) -> str:
+        return "x" * 9000
+
+    ids = [await workshop.submit("large") for _ in range(10)]
+    sizes = []
+    async with workshop.working(concurrency=10) as pool:
+        real = pool._broker.step
+
+        async def step(settlements: Any, **asked: Any) -> Any:
+            sizes.append(len(settlements))
+            return await real(settlements, **asked)
+
+        monkeypatch.setattr(pool._broker, "step", step)
+        for id in ids:
+            assert (await workshop.until(id)).state is State.SUCCEEDED
+    assert max(sizes) == 1
 
 
 @pytest.mark.parametrize(("concurrency", "seconds", "most_ahead"), [(40, 0.002, 40), (10, 0.0, 20), (1, 0.0, 2)])

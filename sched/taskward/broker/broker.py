@@ -309,12 +309,11 @@ class Broker:
 
     async def pause(self, priority: str) -> None:
         """No worker claims tasks of this priority until it is resumed; what runs goes on."""
-        await self.connection.command("SADD", self.keys("paused"), priority)
+        await self.call("pause", [priority, "on"])
 
     async def resume(self, priority: str) -> None:
         """Undo pause, and wake a worker."""
-        await self.connection.command("SREM", self.keys("paused"), priority)
-        await self.connection.command("RPUSH", self.keys("wake"), "1")
+        await self.call("pause", [priority, "off"])
 
     async def paused(self) -> frozenset[str]:
         """The paused priorities."""

@@ -43,6 +43,12 @@ class Filter(NamedTuple):
     priority: str | None = None
     tag: str | None = None
 
+    @property
+    def is_choosy(self) -> bool:
+        """Whether the places that are read hold others as well."""
+        mixed = self.state is not None and list(_PLACES.values()).count(_PLACES[self.state]) > 1
+        return mixed or (self.type, self.priority, self.tag) != (None, None, None)
+
     def shows(self, task: Task) -> bool:
         """Whether the task is one of them."""
         return (
@@ -96,7 +102,8 @@ async def page(broker: Broker, wanted: Filter, *, size: int, token: str | None, 
     while cursor.place < len(places) and len(found) < size and read < MOST_READ_PER_PAGE:
         place, p = places[cursor.place]
         order = "newest" if place in _NEWEST_FIRST and not oldest_first else ""
-        reply = await broker.call("list", [place, p, READ_AT_ONCE, cursor.id, cursor.score, order])
+        at_once = READ_AT_ONCE if wanted.is_choosy else min(READ_AT_ONCE, size - len(found))
+        reply = await broker.call("list", [place, p, at_once, cursor.id, cursor.score, order])
         entries = [(reply[at].decode(), reply[at + 1].decode()) for at in range(0, len(reply), 2)]
         read += len(entries)
         tasks = await each(broker, [id for id, _ in entries]) if entries else []
@@ -107,7 +114,7 @@ async def page(broker: Broker, wanted: Filter, *, size: int, token: str | None, 
                 found.append(task)
                 if len(found) == size:
                     return Page(found, _encode_token(cursor))
-        if len(entries) < READ_AT_ONCE:
+        if len(entries) < at_once:
             cursor = _Cursor(cursor.place + 1)
     return Page(found, _encode_token(cursor) if cursor.place < len(places) else None)
 

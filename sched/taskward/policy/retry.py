@@ -6,7 +6,7 @@ import msgspec
 
 from taskward.task import CancelCause, ErrorInfo, RetryPolicy
 
-# What a handler may ask for at most, in seconds: a year.
+# What a handler or its policy may ask for at most, in seconds: a year.
 LONGEST_WAIT = 31_536_000.0
 # For so long after it was due a task of a type that nobody knows waits for a worker that does: a rollout takes minutes.
 UNKNOWN_TYPE_SECONDS = 600.0
@@ -93,7 +93,7 @@ def backoff(policy: RetryPolicy, attempt: int, *, dice: float) -> float:
         ceiling = min(policy.max_seconds, policy.base_seconds * policy.multiplier ** min(attempt - 1, 64))
     except OverflowError:  # a handler's own policy may have any multiplier
         ceiling = policy.max_seconds
-    return ceiling * (1.0 - policy.jitter * dice)
+    return min(ceiling, LONGEST_WAIT) * (1.0 - policy.jitter * dice)
 
 
 def decide(

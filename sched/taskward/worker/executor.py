@@ -15,7 +15,7 @@ import trio_parallel
 
 from taskward import codec
 from taskward.app import Handler, Kind
-from taskward.errors import Discard, Retry
+from taskward.errors import DecodeError, Discard, Retry
 from taskward.policy.retry import Failed, Outcome, RetryAsked, Stopped, Succeeded
 from taskward.task import ErrorInfo
 from taskward.worker import on_asyncio, on_process
@@ -23,6 +23,11 @@ from taskward.worker.running import Running
 
 MESSAGE_CHARS = 2000
 TRACEBACK_CHARS = 4000
+# A result with no more brackets than that nests no deeper than any reader can follow. Of others it is tried whether one
+# that is some levels deep already can.
+FLAT = 64
+SPARE_LEVELS = 100
+UNTOLD = "<its text cannot be had>"
 _NO_LIMIT = trio.CapacityLimiter(math.inf)
 
 
@@ -36,6 +41,8 @@ class Executor:
 
     async def attempt(self, running: Running) -> Succeeded | Failed:
         """Run the handler. Raises whatever it raises; `failure` makes an outcome of that."""
+        if running.cause is not None:  # it was to stop before it began: it does not begin
+            await trio.lowlevel.checkpoint()
         handler = running.handler
         if handler is None:
             return Failed(ErrorInfo("UnknownType", f"no handler for {running.lease.spec.type!r}"), "unknown_type")
@@ -72,7 +79,9 @@ class Executor:
     def _result(self, value: Any) -> Succeeded | Failed:
         try:
             encoded = codec.encode_value(value)
-        except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+            if encoded.count(b"[") + encoded.count(b"{") > FLAT or isinstance(value, msgspec.Raw):
+                codec.decode_value(b"[" * SPARE_LEVELS + encoded + b"]" * SPARE_LEVELS)
+        except (TypeError, ValueError, OverflowError, RecursionError, DecodeError) as exc:
             return Failed(ErrorInfo("InvalidResult", f"the result has no JSON form: {exc}"), "invalid_result")
         if len(encoded) > self.max_result_bytes:
             text = f"the result has {len(encoded)} bytes, MAX_PAYLOAD_BYTES is {self.max_result_bytes}"
@@ -92,6 +101,13 @@ def failure(exc: BaseException, running: Running) -> Outcome:
     """What a handler that raised comes to."""
     if running.stopping:
         return Stopped(running.stopped_by())  # what it raised while it was being stopped is not why it stopped
+    try:
+        return _told(exc, running)
+    except BaseException:  # noqa: BLE001 - code of the handler's own classes
+        return Failed(ErrorInfo("Exception", UNTOLD))
+
+
+def _told(exc: BaseException, running: Running) -> Outcome:
     while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
         exc = exc.exceptions[0]  # a nursery in the handler wraps whatever it raised
     if isinstance(exc, on_asyncio.Exit):
@@ -105,7 +121,7 @@ def failure(exc: BaseException, running: Running) -> Outcome:
     )
     match exc:
         case Retry(after=after):
-            return RetryAsked(after, error)
+            return RetryAsked(None if after is None else float(after), error)
         case Discard():
             return Failed(error, "discarded", retryable=False)
         case _:
@@ -131,4 +147,4 @@ def _said(exc: BaseException) -> str:
     try:
         return codec.storable(str(exc))
     except Exception:  # noqa: BLE001 - __str__ of a handler's own class
-        return "<its text cannot be had>"
+        return UNTOLD

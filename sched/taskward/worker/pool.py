@@ -17,7 +17,7 @@ from taskward.broker.outage import Outage
 from taskward.errors import BrokerUnavailable, DecodeError
 from taskward.events import LeaseWasLost, Observer, SlotsChanged, TaskSettled, TasksExpired, TaskStarted
 from taskward.policy.priority import Shares
-from taskward.policy.retry import Bury, Cancel, Failed, Outcome, Release, RetryIn
+from taskward.policy.retry import Bury, Cancel, Failed, Outcome, Release, RetryIn, Succeeded
 from taskward.task import CancelCause, ErrorInfo, Lease
 from taskward.worker import slot
 from taskward.worker.ending import Defaults, decision_of, running_of, settlement_of
@@ -26,6 +26,8 @@ from taskward.worker.pace import Pace
 from taskward.worker.running import Running
 
 MOST_PER_STEP = 256
+# Results that are written together: also a slow line carries them well within the time a call has.
+MOST_BYTES_PER_STEP = 2 * 1024 * 1024
 # Fewer tasks than that are claimed all at once: a round trip for half of them would cost more than it wins.
 LEAST_PER_CLAIM = 32
 # An idle worker is woken by markers. This is the net under them, not the way it learns of work.
@@ -117,6 +119,7 @@ class Pool:
                 for _ in range(self.concurrency):
                     working.start_soon(partial(slot.work, self._receive, attempt=self._attempt, ended=self._end))
                 await self._step_until_drained()
+            assert not self._claiming, "slots end after a drain only"
             sleeping.cancel_scope.cancel()
         self._drained.set()
 
@@ -144,7 +147,8 @@ class Pool:
         while self._claiming or self.held or self._asleep:
             if self._may_linger:
                 await self._linger()
-            ended, self._ended = self._ended[:MOST_PER_STEP], self._ended[MOST_PER_STEP:]
+            ended = self._to_settle()
+            self._ended = self._ended[len(ended) :]
             # The free slots of a sleeper are promised already.
             claim = self._claim(0 if self._asleep or not self._claiming else self._free + self._pace.ahead)
             if ended or claim.wanted:
@@ -155,6 +159,15 @@ class Pool:
                 self._hand_out(step, claim)
             else:
                 await self._until_kicked()
+
+    def _to_settle(self) -> list[_Ended]:
+        """The oldest ends, as many as one call takes."""
+        size = 0
+        for n, (_, outcome, _) in enumerate(self._ended[:MOST_PER_STEP]):
+            size += len(outcome.result) if isinstance(outcome, Succeeded) else 0
+            if size > MOST_BYTES_PER_STEP and n > 0:
+                return self._ended[:n]
+        return self._ended[:MOST_PER_STEP]
 
     @property
     def _may_linger(self) -> bool:

@@ -55,6 +55,8 @@ class Running:
         self.scope = scope
         self.trio_task = trio.lowlevel.current_task()
         self.allow(self.timeout)
+        if self.began >= self.held_until:  # the loop stood still: by now it may be another worker's
+            self.cancel(CancelCause.LEASE_LOST)
         if self.cause is not None:  # cancelled between its claim and its start
             scope.cancel()
 
@@ -65,8 +67,10 @@ class Running:
         lease = self.lease
         if lease.spec.deadline_ms is not None:
             deadline = self.claimed + lease.spec.deadline_ms / 1000 - lease.started_us / 1e6
-            if deadline < self.ends_at:
-                self.ends_at, self.runs_into = deadline, CancelCause.DEADLINE
+            self.runs_into = CancelCause.DEADLINE if deadline < self.ends_at else CancelCause.TIMEOUT
+            self.ends_at = min(deadline, self.ends_at)
+        if self.scope is not None and self.scope.deadline != math.inf:
+            self.scope.deadline = math.inf  # of what was allowed before
         self.look_at_time(self.began)
 
     def leave(self) -> None:
@@ -116,7 +120,8 @@ class Running:
         """Seconds since the handler was asked to stop, by a cause or by its time limit; None if it was not."""
         if self.exited or not self.stopping:
             return None
-        return now - (self.ends_at if self.cancelled_at is None else min(self.ends_at, self.cancelled_at))
+        since = self.ends_at if self.cancelled_at is None else min(self.ends_at, self.cancelled_at)
+        return max(0.0, now - since)
 
     def stack(self) -> str:
         """Where the handler is, innermost frame last."""

@@ -44,6 +44,7 @@ local woken = 0
 for n, id in ipairs(ids) do
   local r = records[n] and parse_record(records[n]) or unreadable()
   local p, reaps = index[r.priority] or P, tonumber(r.reaps) + 1
+  r.priority = priority_of(ready[p]) -- where it goes, also where its own is none of ours: the auditor goes by it
   local cause, asked = cause_of(causes[n])
   append_history(history, id, history_line(r, asked))
   r.reaps, r.token, r.finished = int(reaps), '0', int(now_ms)

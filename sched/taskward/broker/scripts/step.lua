@@ -17,6 +17,7 @@
 -- One way down, no functions: Lua would look for every local that one of them uses, at every call.
 local worker, number, lease_ms, keep_ms, wanted, names, shares, settlements = unpack(cmsgpack.unpack(ARGV[2]))
 local WIDTH, TEXTS = 6, 2
+local MOST_BYTES = 2097152 -- of the specs of one claim: also a slow line carries them well within the time a call has
 local now_text, keep_until, lease_end = int(now_ms), now_ms + keep_ms, now_ms + lease_ms
 local match, sub, byte = string.match, string.sub, string.byte
 
@@ -65,7 +66,7 @@ if #ids > 0 then
         if verb == 'U' then verb = 'T' end
         local p = P
         for q = 1, P do p = names[q] == r.priority and q or p end
-        r.state, r.finished = verb, now_text
+        r.state, r.finished, r.priority = verb, now_text, names[p] -- where it goes: the auditor goes by it
         if verb == 'T' then
           add(moves, {retry[p], now_ms + tonumber(argument), id})
         elseif verb == 'D' then
@@ -155,7 +156,7 @@ end
 
 -- ---- Choose: in the first round each priority's share, in the second what is left, highest first.
 local chosen, queued, of, taken, empty = {}, {}, {}, {}, {}
-local count = 0
+local count, cut = 0, false
 for turn = 1, 2 * P do
   local p = (turn - 1) % P + 1
   local n, from = turn <= P and shares[p] or wanted - count, taken[p] or 0
@@ -171,7 +172,19 @@ end
 
 -- ---- Tokens and leases for what was chosen, or its end where it has expired.
 if count > 0 then
-  local specs, texts = call('HMGET', spec, unpack(chosen)), call('HMGET', record, unpack(chosen))
+  local specs, size = call('HMGET', spec, unpack(chosen)), 0
+  for n = 1, count do
+    size = size + #(specs[n] or '')
+    if size > MOST_BYTES and n > 1 then -- the rest stays where it is; what was chosen last goes first
+      for left = count, n, -1 do
+        taken[of[left]] = taken[of[left]] - 1
+        chosen[left], queued[left], specs[left] = nil, nil, nil
+      end
+      cut, count = true, n - 1
+      break
+    end
+  end
+  local texts = call('HMGET', record, unpack(chosen))
   local before = math.max(now_us, tonumber(call('GET', fence) or '0'))
   local attempts, records, leases, finals, gone, ends = {}, {}, {}, {}, {}, {}
   local COMMA = 44 -- a spec's first byte, unless it begins with the time by which its task has to start, in ms (codec.py)
@@ -213,7 +226,7 @@ else
 end
 
 -- ---- When to come again.
-if count == wanted then
+if cut or count == wanted then
   -- What is left is for somebody who sleeps, and who wakes the next one: there are fewer markers than there may be tasks.
   local unmarked = call('LLEN', wake) == 0
   for p = 1, P do
