@@ -103,10 +103,16 @@ async def _outcome(running: Running, config: Config, cancel_after: float | None)
             keeping.start_soon(_cancel, running, cancel_after)
         with send:
             send.send_nowait(running)
-        await slot.work(receive, attempt=executor.attempt, ended=lambda _, outcome: outcomes.append(outcome))
+        async with trio.open_nursery() as working:  # a Trio task of its own: a slot changes its task's context
+            ended = partial(_keep, outcomes)
+            working.start_soon(partial(slot.work, receive, attempt=executor.attempt, ended=ended))
         keeping.cancel_scope.cancel()
     [outcome] = outcomes
     return outcome
+
+
+def _keep(outcomes: list[Outcome], _running: Running, outcome: Outcome) -> None:
+    outcomes.append(outcome)
 
 
 async def _keep_time(running: Running) -> None:

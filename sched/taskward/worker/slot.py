@@ -19,7 +19,10 @@ Ended = Callable[[Running, Outcome], None]
 
 
 async def work(tasks: trio.MemoryReceiveChannel[Running], *, attempt: Attempt, ended: Ended) -> None:
-    """Run what comes until the channel is closed. `ended` hears the outcome once the handler's code has been left."""
+    """Run what comes until the channel is closed. `ended` hears the outcome once the handler's code has been left.
+
+    Start it as a Trio task of its own: after each handler it gets a new context.
+    """
     untouched = contextvars.copy_context()
     while await _work_in_one_scope(tasks, attempt, ended, untouched):
         pass
