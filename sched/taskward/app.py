@@ -190,10 +190,10 @@ def load(path: str) -> App:
         raise ConfigError(f"cannot load the app {path!r}: {exc}{_hint(path, exc)}") from exc
     if not isinstance(found, App):
         raise ConfigError(f"{path!r} is {type(found).__name__}, not a taskward.App")
-    if not found.handlers:
-        raise ConfigError(f"{path!r} has no handlers: a function becomes one by @app.task()")
     for schedule in found.schedules.values():
         _check_handled(schedule, found.handlers.get(schedule.type))
+    if not found.handlers:
+        raise ConfigError(f"{path!r} has no handlers: a function becomes one by @app.task()")
     return found
 
 

@@ -103,7 +103,7 @@ def failure(exc: BaseException, running: Running) -> Outcome:
         return Stopped(running.stopped_by())  # what it raised while it was being stopped is not why it stopped
     try:
         return _told(exc, running)
-    except BaseException:  # noqa: BLE001 - code of the handler's own classes
+    except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit):  # noqa: BLE001 - from code of the handler's classes
         return Failed(ErrorInfo("Exception", UNTOLD))
 
 

@@ -48,7 +48,7 @@ async def _work_in_one_scope(
             return False
         assert running is not None
         outcome = Stopped(running.stopped_by())
-    except BaseException as exc:  # the one place: a handler may raise anything, a Cancelled of some other scope too
+    except BaseException as exc:  # noqa: ASYNC103 - the one place: it may raise anything, another scope's Cancelled too
         if running is None or running.exited or (_slot_is_stopped() and _is_stop(exc)):
             raise
         outcome = failure(exc, running)
